@@ -1,0 +1,119 @@
+"""What the daemon and its child programs say to each other. Imported by both sides; imports nothing of ours.
+
+A child gets its spec as the first line (JSON) on stdin; the pipe then stays open as its lifeline: at
+end-of-file the child exits at once. It reports on the file descriptor named by `JANAGENT_STATUS_FD`, one
+JSON object a line (`StatusLine`). stdout and stderr are for logs only: llama.cpp's C code writes there.
+"""
+
+import json
+from enum import IntEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+STATUS_FD_VARIABLE = "JANAGENT_STATUS_FD"
+
+
+class ExitCode(IntEnum):
+    """What a child's exit status means. Anything else, and any signal, is a crash."""
+
+    OK = 0
+    BAD_SPEC = 64
+    LOAD_FAILED = 65
+    PARENT_GONE = 66
+
+
+class Wire(BaseModel):
+    """Base of everything on the wire: frozen, unknown fields refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class EngineSpec(Wire):
+    """Everything a worker needs to load one model and serve it on `socket_path`.
+
+    All sizes that depend on the machine are already decided by the daemon. `ctx_len` is tokens of one
+    conversation; the KV cache is made for `n_parallel` of them. `None` in a prompt piece means not set.
+    """
+
+    socket_path: str
+    model_path: str
+    projector_path: str | None = None
+    model_id: str
+    ctx_len: int = Field(ge=1)
+    n_parallel: int = Field(ge=1)
+    ngl: int = 0
+    n_threads: int | None = None
+    n_batch: int | None = None
+    flash_attn: bool | None = None
+    kv_type: Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"] | None = None
+    chat_template: str | None = None
+    pre_prompt: str | None = None
+    user_prompt: str | None = None
+    ai_prompt: str | None = None
+    embedding: bool = True
+    queue_limit: int = Field(default=256, ge=0)
+
+
+class Spare(Wire):
+    """The interpreter is up and llama_cpp is imported; waiting for a spec."""
+
+    event: Literal["spare"] = "spare"
+
+
+class Loading(Wire):
+    """The model is being read; `progress` runs from 0 to 1."""
+
+    event: Literal["loading"] = "loading"
+    progress: float
+
+
+class Ready(Wire):
+    """The worker listens on its socket. `warnings` are sentences for the person."""
+
+    event: Literal["ready"] = "ready"
+    ctx_len: int
+    n_parallel: int
+    warnings: tuple[str, ...] = ()
+
+
+class Failed(Wire):
+    """The worker gives up and exits; `message` is the engine's own words."""
+
+    event: Literal["failed"] = "failed"
+    message: str
+
+
+class Stats(Wire):
+    """Once a second while ready: requests in slots and queue, and counters that only grow.
+
+    `steps` counts decode steps (prefill chunks too); a ready worker with `live` requests whose `steps`
+    stand still for the stall limit is killed by the daemon.
+    """
+
+    event: Literal["stats"] = "stats"
+    live: int
+    queued: int
+    steps: int
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    requests: int = 0
+
+
+StatusLine = Annotated[Spare | Loading | Ready | Failed | Stats, Field(discriminator="event")]
+_status: TypeAdapter[StatusLine] = TypeAdapter(StatusLine)
+
+
+def parse_status(line: bytes | str) -> StatusLine:
+    """One line of the status pipe. Raises pydantic.ValidationError (a ValueError) on anything else."""
+    return _status.validate_json(line)
+
+
+def encode(message: Wire) -> bytes:
+    """One line, newline included."""
+    return message.model_dump_json(exclude_none=False).encode() + b"\n"
+
+
+def sse(data: Any) -> bytes:
+    """One server-sent event with a JSON body, in the form both the daemon and the engines write."""
+    return b"data: " + json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
