@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from janagent.folder.fault import Fault
 from janagent.folder.gguf import Header
 from janagent.folder.manifest import Manifest
+
+__all__ = ["Binary", "CatalogChange", "Condition", "Fault", "ModelEntry", "Role"]
 
 
 class Condition(StrEnum):
@@ -32,14 +35,6 @@ class Role(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
-    """An error as a person and a program see it. `message` says what to do next."""
-
-    code: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
 class Binary:
     """One binary that a model uses."""
 
@@ -59,10 +54,11 @@ class ModelEntry:
     """One model, as the folder describes it at one moment."""
 
     key: str
-    """Path below `models` of the manifest, or of the binary that no manifest claims. Names the model inside the daemon."""
+    """Path below `models` of the manifest, or of the binary that no manifest claims. Names the model inside
+    the daemon."""
     id: str
     aliases: tuple[str, ...]
-    """Every other name it answers to: long id, the manifest's own `id`, remote alias. Without leading slash."""
+    """Every other name it answers to: long id, the manifest's `id`, remote alias. No leading slash."""
     path: str
     """Relative to the root: the manifest, or the bare binary."""
     manifest: Manifest
@@ -84,7 +80,7 @@ class ModelEntry:
     runtime_key: str = ""
     """Hash of what forces a new worker: the init parameters and the identity of every binary."""
     hot_load_after_s: float = 0.0
-    """Earliest wall-clock-independent moment (time.monotonic) at which a hot load may begin; unclaimed files wait."""
+    """Earliest moment (time.monotonic) at which a hot load may begin; unclaimed files wait."""
     may_hot_load: bool = True
     """False for a file that became unclaimed because its manifest was just removed."""
 
