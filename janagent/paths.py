@@ -21,7 +21,7 @@ SOCKET_NAME_BYTES = 32
 """Bytes that a socket's own file name may take inside `socket_folder`."""
 
 _SUN_PATH_BYTES = 103
-"""`sockaddr_un.sun_path` less its NUL: 104 bytes on macOS and the BSDs, 108 on Linux (unix(7)); the smaller."""
+"""`sockaddr_un.sun_path` less its NUL: 104 bytes on macOS and BSD, 108 on Linux (unix(7))."""
 
 
 def default_root() -> Path:
@@ -108,7 +108,7 @@ def _make_socket_folder() -> Path:
 
 
 def _socket_parents() -> list[str]:
-    """Places for the socket folder, best first: the login's own, the temporary one, `/tmp` when that is deep."""
+    """Places for the socket folder, best first; `/tmp` for when the temporary folder's path is too long."""
     candidates = [os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir(), "/tmp"]
     made = len("/jan-12345678/") + SOCKET_NAME_BYTES
     return [
