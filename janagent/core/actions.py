@@ -1,0 +1,71 @@
+"""Actions: imperatives, the only output of the machine. The runtime carries replies out at once; the executor
+turns each of the others into one task that ends in exactly one event.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from janagent.core.faults import Refusal
+from janagent.core.memory import Plan
+from janagent.folder.entry import ModelEntry
+
+
+@dataclass(frozen=True, slots=True)
+class StartEngine:
+    """Start a child for `plan`. Ends in EngineReady or EngineExited."""
+
+    engine: int
+    ticket: int
+    entry: ModelEntry
+    plan: Plan
+    deadline_s: float
+    """Seconds after which a load that is not ready has failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopEngine:
+    """End the child: SIGTERM, `grace_s`, SIGKILL; at once when `grace_s` is 0. Ends in EngineExited."""
+
+    engine: int
+    ticket: int
+    grace_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveFiles:
+    """Take the files of a model away. Ends in FilesRemoved."""
+
+    key: str
+    ticket: int
+    entry: ModelEntry
+
+
+@dataclass(frozen=True, slots=True)
+class GrantLease:
+    """The request may go to this engine; `defaults` are request fields to fill in where it is silent."""
+
+    lease: int
+    engine: int
+    defaults: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RefuseLease:
+    """The request gets no engine."""
+
+    lease: int
+    refusal: Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Somebody who waits for start, stop or delete is done; with a refusal it did not work."""
+
+    waiter: int
+    refusal: Refusal | None = None
+
+
+Reply = GrantLease | RefuseLease | Answer
+Work = StartEngine | StopEngine | RemoveFiles
+Action = Reply | Work

@@ -1,0 +1,359 @@
+"""The machine: events in, actions out. Synchronous, pure, not re-entrant; the clock is an argument.
+
+It owns every `Model` record and is the only place that changes one. It does no I/O, reads no clock, logs
+nothing and knows nothing of asyncio; `runtime` is its only caller. What a model should be is asked of
+`core.policy.decide`, which settings fit of `core.memory.fit`, who may load now of `core.admission.admit`;
+`core.steps` takes a model one step towards the answer.
+"""
+
+from dataclasses import dataclass
+from typing import assert_never
+
+from janagent.core import events as ev
+from janagent.core.actions import Action, Answer, RefuseLease
+from janagent.core.faults import Refusal
+from janagent.core.limits import Limits
+from janagent.core.memory import Budget
+from janagent.core.phases import InvalidTransition, Phase, Trigger
+from janagent.core.policy import STABLE_AFTER_S, backoff_s, wanted_key, wants_hot_load
+from janagent.core.records import Engine, Failure, Model, Wish, World
+from janagent.core.status import ModelStatus
+from janagent.core.steps import Steps, not_found
+from janagent.core.view import status_of
+from janagent.folder.entry import Condition, ModelEntry
+from janagent.folder.fault import Fault
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one event led to."""
+
+    actions: list[Action]
+    touched: set[str]
+    """Keys of the models that may look different now."""
+    next_deadline: float | None
+    """Call again with a Tick then, at the latest."""
+
+
+class Machine:
+    """Every decision about every model. `handle` is the one door."""
+
+    def __init__(self, *, limits: Limits, budget: Budget, is_strict: bool = False) -> None:
+        """`is_strict`: let an InvalidTransition through instead of failing the one model (for tests)."""
+        self._world = World(limits=limits, budget=budget)
+        self._steps = Steps(self._world)
+        self._is_strict = is_strict
+        self._is_handling = False
+
+    def handle(self, event: ev.Event, now: float) -> Outcome:
+        """Take in one event at monotonic time `now` (seconds)."""
+        if self._is_handling:
+            raise RuntimeError("Machine.handle is not re-entrant")
+        world = self._world
+        self._is_handling = True
+        world.actions, world.touched = [], set()
+        try:
+            self._apply(event, now)
+            for model in self._in_turn():
+                self._step(model, now)
+        finally:
+            self._is_handling = False
+        return Outcome(world.actions, world.touched, self._steps.next_deadline(now))
+
+    # -- what others may look at -------------------------------------------------------------------
+
+    @property
+    def limits(self) -> Limits:
+        """The settings the policy obeys."""
+        return self._world.limits
+
+    @property
+    def budget(self) -> Budget:
+        """What engines may use in all."""
+        return self._world.budget
+
+    @property
+    def has_engines(self) -> bool:
+        """A child process exists."""
+        return bool(self._world.engines)
+
+    def statuses(self) -> list[ModelStatus]:
+        """Every listed model, sorted by id."""
+        world = self._world
+        listed = (m for m in world.models.values() if m.is_present and not m.is_deleting)
+        return sorted((status_of(m, is_offline=world.is_offline) for m in listed), key=lambda s: s.id)
+
+    def status(self, key: str) -> ModelStatus | None:
+        """One model, None if it is not listed."""
+        model = self._world.models.get(key)
+        if model is None or not model.is_present or model.is_deleting:
+            return None
+        return status_of(model, is_offline=self._world.is_offline)
+
+    def committed(self) -> Budget:
+        """What the engines that exist were promised."""
+        plans = [engine.plan for _, engine in self._world.engines.values()]
+        return Budget(sum(p.ram_bytes for p in plans), sum(p.gpu_bytes for p in plans))
+
+    def story(self, key: str) -> tuple[str, ...]:
+        """The last things that happened to a model, oldest first."""
+        model = self._world.models.get(key)
+        return tuple(model.story) if model else ()
+
+    def set_limits(self, limits: Limits) -> None:
+        """Obey other settings from the next event on."""
+        self._world.limits = limits
+
+    # -- events ------------------------------------------------------------------------------------
+
+    def _in_turn(self) -> list[Model]:
+        """Lively models, those that were asked for first in front."""
+        world = self._world
+        lively = [world.models[key] for key in world.lively if key in world.models]
+        return sorted(lively, key=lambda m: (min(m.waiting.values(), default=float("inf")), m.key))
+
+    def _step(self, model: Model, now: float) -> None:
+        try:
+            self._steps.take(model, now)
+        except InvalidTransition as error:
+            if self._is_strict:
+                raise
+            self._steps.give_up(model, str(error), now)
+
+    def _apply(self, event: ev.Event, now: float) -> None:
+        world = self._world
+        match event:
+            case ev.CatalogChanged():
+                self._catalog_changed(event, now)
+            case ev.StartWanted():
+                self._start_wanted(event, now)
+            case ev.StopWanted():
+                self._stop_wanted(event, now)
+            case ev.DeleteWanted():
+                self._delete_wanted(event, now)
+            case ev.FilesRemoved():
+                self._files_removed(event, now)
+            case ev.LeaseAsked():
+                self._lease_asked(event, now)
+            case ev.LeaseEnded():
+                self._lease_ended(event, now)
+            case ev.EngineLoading() | ev.EngineReady() | ev.EngineExited() | ev.StepsSeen():
+                self._engine_event(event, now)
+            case ev.MemorySeen():
+                self._memory_seen(event)
+            case ev.ShutdownWanted():
+                world.is_shutting_down = True
+                world.lively.update(world.models)
+            case ev.Tick():
+                pass
+            case _:
+                assert_never(event)
+
+    def _wake(self, model: Model) -> None:
+        self._world.lively.add(model.key)
+        self._world.touched.add(model.key)
+
+    def _catalog_changed(self, event: ev.CatalogChanged, now: float) -> None:
+        world, change = self._world, event.change
+        if change.offline != world.is_offline:
+            world.is_offline = change.offline
+            world.lively.update(world.models)
+            world.touched.update(world.models)
+        for key in change.removed:
+            if (model := world.models.get(key)) is not None and not model.is_deleting:
+                model.tell("left the folder", now)
+                model.is_present, model.wish = False, Wish.NONE
+                self._wake(model)
+        for entry in change.changed:
+            self._entry_changed(entry, is_initial=event.initial, now=now)
+
+    def _entry_changed(self, entry: ModelEntry, *, is_initial: bool, now: float) -> None:
+        world = self._world
+        model = world.models.get(entry.key)
+        if model is None or not model.is_present:
+            is_better = True
+            if model is None:
+                model = world.models[entry.key] = Model(entry=entry, last_used_at=now)
+        else:
+            old = model.entry
+            is_better = old.condition is not Condition.COMPLETE or old.runtime_key != entry.runtime_key
+            if old.manifest != entry.manifest:
+                model.overrides.clear()
+        model.entry, model.is_present = entry, True
+        model.tell(f"is {entry.condition}: {entry.fault.message if entry.fault else entry.path}", now)
+        if entry.condition is Condition.COMPLETE:
+            model.good = entry
+            if model.failure is not None and model.failure.key != wanted_key(model, entry):
+                model.failure, model.crashes = None, 0
+        hot = wants_hot_load(entry, limits=world.limits, is_initial=is_initial, is_better=is_better)
+        if hot and model.wish is Wish.NONE and model.starting is None:
+            model.wish = Wish.HOT
+        elif not hot and model.wish is Wish.HOT and entry.condition is not Condition.COMPLETE:
+            model.wish = Wish.NONE
+        self._wake(model)
+
+    def _start_wanted(self, event: ev.StartWanted, now: float) -> None:
+        model = self._world.models.get(event.key)
+        if model is None or not model.is_present or model.is_deleting:
+            self._answer(event.waiter, not_found(event.key))
+            return
+        model.tell("start wanted", now)
+        if event.parameters:
+            model.overrides = dict(event.parameters)
+        model.failure, model.crashes = None, 0
+        model.is_remote_stopped = False
+        if not model.entry.is_remote:
+            model.wish = Wish.START
+        if event.waiter is not None:
+            model.start_waiters[event.waiter] = now
+        self._wake(model)
+
+    def _stop_wanted(self, event: ev.StopWanted, now: float) -> None:
+        model = self._world.models.get(event.key)
+        if model is None or not model.is_present or model.is_deleting:
+            self._answer(event.waiter, not_found(event.key))
+            return
+        model.tell("stop wanted", now)
+        model.wish, model.failure, model.crashes = Wish.NONE, None, 0
+        model.overrides.clear()
+        model.is_stopping = not model.entry.is_remote
+        model.is_remote_stopped = model.entry.is_remote
+        model.stop_waiters.append(event.waiter)
+        stopped = Refusal("model_stopped", f"{model.entry.id} was stopped while this request waited for it")
+        self._turn_away(model, stopped)
+        self._wake(model)
+
+    def _delete_wanted(self, event: ev.DeleteWanted, now: float) -> None:
+        model = self._world.models.get(event.key)
+        if model is None or not model.is_present or model.is_deleting:
+            self._answer(event.waiter, not_found(event.key))
+            return
+        model.tell("delete wanted", now)
+        model.is_deleting, model.wish = True, Wish.NONE
+        model.delete_waiters.append(event.waiter)
+        self._turn_away(model, not_found(model.entry.id))
+        self._wake(model)
+
+    def _turn_away(self, model: Model, refusal: Refusal) -> None:
+        for lease in list(model.waiting):
+            self._steps.refuse(model, lease, refusal)
+        for waiter in model.start_waiters:
+            self._answer(waiter, refusal)
+        model.start_waiters.clear()
+
+    def _answer(self, waiter: int | None, refusal: Refusal | None = None) -> None:
+        if waiter is not None:
+            self._world.actions.append(Answer(waiter, refusal))
+
+    def _files_removed(self, event: ev.FilesRemoved, now: float) -> None:
+        model = self._world.models.get(event.key)
+        if model is None or model.removal_ticket != event.ticket:
+            return
+        model.tell(f"files removed: {event.error or 'all'}", now)
+        model.removal_ticket, model.is_deleting = None, False
+        model.is_present = event.error is not None
+        refusal = Refusal("delete_failed", event.error) if event.error else None
+        for waiter in model.delete_waiters:
+            self._answer(waiter, refusal)
+        model.delete_waiters.clear()
+        self._wake(model)
+
+    def _lease_asked(self, event: ev.LeaseAsked, now: float) -> None:
+        model = self._world.models.get(event.key)
+        if model is None or not model.is_present or model.is_deleting:
+            self._world.actions.append(RefuseLease(event.lease, not_found(event.key)))
+            return
+        model.waiting[event.lease] = now
+        self._world.leases[event.lease] = model
+        self._wake(model)
+
+    def _lease_ended(self, event: ev.LeaseEnded, now: float) -> None:
+        model = self._world.leases.pop(event.lease, None)
+        if model is None:
+            return
+        model.waiting.pop(event.lease, None)
+        for engine in model.engines:
+            engine.leases.discard(event.lease)
+        model.last_used_at = now
+        self._wake(model)
+
+    # -- engines -----------------------------------------------------------------------------------
+
+    def _engine_event(
+        self, event: ev.EngineLoading | ev.EngineReady | ev.EngineExited | ev.StepsSeen, now: float
+    ) -> None:
+        known = self._world.engines.get(event.engine)
+        if known is None:
+            return
+        model, engine = known
+        match event:
+            case ev.EngineLoading(progress=progress):
+                engine.progress = progress
+                self._world.touched.add(model.key)
+            case ev.EngineReady():
+                if event.ticket == engine.ticket:
+                    self._engine_ready(model, engine, event, now)
+            case ev.EngineExited():
+                self._engine_exited(model, engine, event, now)
+            case ev.StepsSeen(live=live, steps=steps):
+                if live == 0 or steps != engine.steps:
+                    engine.steps, engine.advanced_at = steps, now
+            case _:
+                assert_never(event)
+
+    def _engine_ready(self, model: Model, engine: Engine, event: ev.EngineReady, now: float) -> None:
+        model.move(engine, Trigger.READY, now)
+        engine.ticket, engine.ready_at, engine.advanced_at = None, now, now
+        engine.ctx_len, engine.n_parallel, engine.warnings = event.ctx_len, event.n_parallel, event.warnings
+        if model.failure is not None and model.failure.key == engine.key:
+            model.failure = None
+        model.wish = Wish.NONE
+        for older in model.engines:
+            if older is not engine and older is model.serving:
+                model.move(older, Trigger.DRAIN, now)
+        self._wake(model)
+
+    def _engine_exited(self, model: Model, engine: Engine, event: ev.EngineExited, now: float) -> None:
+        was_asked = engine.phase is Phase.STOPPING and not engine.stall_words
+        model.move(engine, Trigger.EXITED, now)
+        model.tell(f"engine {engine.number} exited: {event.message}", now)
+        del self._world.engines[engine.number]
+        for lease in engine.leases:
+            self._world.leases.pop(lease, None)
+        model.last_used_at = now
+        self._wake(model)
+        if not was_asked:
+            self._engine_failed(model, engine, event, now)
+
+    def _engine_failed(self, model: Model, engine: Engine, event: ev.EngineExited, now: float) -> None:
+        if model.entry.condition is Condition.COMPLETE and engine.key != wanted_key(model, model.entry):
+            return  # settings nobody wants any more; their failure says nothing about the current ones
+        served_s = now - engine.ready_at if engine.ready_at else 0.0
+        is_permanent = event.kind is ev.ExitKind.LOAD_FAILED
+        model.crashes = 1 if served_s >= STABLE_AFTER_S else model.crashes + 1
+        words = engine.stall_words or event.message
+        model.failure = Failure(
+            fault=Fault("engine_failed", words),
+            key=engine.key,
+            is_permanent=is_permanent,
+            retry_at=now + backoff_s(model.crashes),
+        )
+        if is_permanent or model.crashes > 1:
+            model.wish = Wish.NONE
+            if model.serving is None:
+                self._turn_away(model, Refusal("engine_failed", words))
+
+    def _memory_seen(self, event: ev.MemorySeen) -> None:
+        world = self._world
+        if event.budget.ram_bytes > world.budget.ram_bytes or event.budget.gpu_bytes > world.budget.gpu_bytes:
+            for model in world.models.values():
+                if model.failure is not None and model.failure.fault.code == "insufficient_memory":
+                    model.failure = None
+                    self._wake(model)
+        world.budget = event.budget
+
+    # -- invariants --------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Raise AssertionError if an invariant does not hold; tests call this after every event."""
+        self._steps.check()

@@ -1,0 +1,163 @@
+"""What the machine remembers: one `Model` per entry, at most two `Engine`s each. Mutable, the machine's own.
+
+Nobody outside `core` holds one of these; others see `ModelStatus`.
+"""
+
+import itertools
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from janagent.core.actions import Action
+from janagent.core.limits import Limits
+from janagent.core.memory import Budget, Plan
+from janagent.core.phases import Phase, Trigger, next_phase
+from janagent.folder.entry import Condition, ModelEntry
+from janagent.folder.fault import Fault
+
+STORY_LINES = 40
+
+
+class Wish(StrEnum):
+    """Why a model should be loaded although no request waits for it."""
+
+    NONE = "none"
+    HOT = "hot"
+    """Dropped, completed or edited while the daemon runs: loaded if there is room to spare."""
+    START = "start"
+    """Asked for; as good as a waiting request."""
+
+
+@dataclass(slots=True)
+class Engine:
+    """One child process that serves a model, or will."""
+
+    number: int
+    entry: ModelEntry
+    """As it was when this engine was started."""
+    plan: Plan
+    phase: Phase
+    ticket: int | None
+    """Of the action in flight."""
+    started_at: float
+    leases: set[int] = field(default_factory=set)
+    progress: float = 0.0
+    ready_at: float = 0.0
+    ctx_len: int = 0
+    n_parallel: int = 0
+    warnings: tuple[str, ...] = ()
+    drain_until: float | None = None
+    """Leases that are left then are cut; None: they may finish in their own time."""
+    steps: int = -1
+    advanced_at: float = 0.0
+    """When the engine last showed that it works: a step, or nothing to do."""
+    stall_words: str = ""
+    """Why we kill it although nobody asked it to go; empty otherwise."""
+
+    @property
+    def key(self) -> str:
+        """The effective runtime key it was started with."""
+        return self.plan.key
+
+
+@dataclass(slots=True)
+class Failure:
+    """Why the wanted engine is not there; `key` is the settings that failed."""
+
+    fault: Fault
+    key: str
+    is_permanent: bool
+    retry_at: float = 0.0
+
+
+@dataclass(slots=True)
+class Model:
+    """Everything the machine knows of one model."""
+
+    entry: ModelEntry
+    good: ModelEntry | None = None
+    """The last entry that was complete: what goes on serving under a broken edit."""
+    is_present: bool = True
+    is_deleting: bool = False
+    removal_ticket: int | None = None
+    is_stopping: bool = False
+    """Asked to stop: nothing loads until no engine is left."""
+    wish: Wish = Wish.NONE
+    overrides: dict[str, Any] = field(default_factory=dict)
+    engines: list[Engine] = field(default_factory=list)
+    waiting: dict[int, float] = field(default_factory=dict)
+    """Lease number -> when it was asked for. `start_waiters` likewise."""
+    start_waiters: dict[int, float] = field(default_factory=dict)
+    stop_waiters: list[int] = field(default_factory=list)
+    delete_waiters: list[int] = field(default_factory=list)
+    failure: Failure | None = None
+    crashes: int = 0
+    last_used_at: float = 0.0
+    is_remote_stopped: bool = False
+    story: deque[str] = field(default_factory=lambda: deque(maxlen=STORY_LINES))
+
+    @property
+    def key(self) -> str:
+        """Names the model inside the daemon."""
+        return self.entry.key
+
+    @property
+    def serving(self) -> Engine | None:
+        """The engine new requests go to."""
+        return next((e for e in self.engines if e.phase is Phase.READY), None)
+
+    @property
+    def starting(self) -> Engine | None:
+        """The engine that is being loaded: the first one, or the successor of the serving one."""
+        return next((e for e in self.engines if e.phase is Phase.STARTING), None)
+
+    @property
+    def source(self) -> ModelEntry | None:
+        """The entry an engine should be made from now, None if there is none."""
+        return self.entry if self.entry.condition is Condition.COMPLETE else None
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing runs, waits or is wished for: the machine need not look at it."""
+        return not (
+            self.engines
+            or self.waiting
+            or self.wish is not Wish.NONE
+            or self.start_waiters
+            or self.stop_waiters
+            or self.is_stopping
+            or self.is_deleting
+        )
+
+    def tell(self, line: str, now: float) -> None:
+        """Add a line to the story."""
+        self.story.append(f"{now:.3f} {line}")
+
+    def move(self, engine: Engine, trigger: Trigger, now: float) -> None:
+        """Move `engine` along the table; it leaves the model when it is gone. Raises InvalidTransition."""
+        self.tell(f"engine {engine.number} {engine.phase} --{trigger}-->", now)
+        phase = next_phase(engine.phase, trigger, story=self.story)
+        if phase is None:
+            self.engines.remove(engine)
+        else:
+            engine.phase = phase
+
+
+@dataclass(slots=True)
+class World:
+    """State that all models share; `core.machine` and `core.steps` work on it."""
+
+    limits: Limits
+    budget: Budget
+    models: dict[str, Model] = field(default_factory=dict)
+    leases: dict[int, Model] = field(default_factory=dict)
+    engines: dict[int, tuple[Model, Engine]] = field(default_factory=dict)
+    lively: set[str] = field(default_factory=set)
+    """Keys of models that something happens to; the others need no look."""
+    is_offline: bool = False
+    is_shutting_down: bool = False
+    actions: list[Action] = field(default_factory=list)
+    touched: set[str] = field(default_factory=set)
+    numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
