@@ -292,6 +292,28 @@ def write_unloadable(path: Path) -> Path:
     return _write(path, "llama", fill)
 
 
+def write_aborts_on_load(path: Path) -> Path:
+    """Fine by its header; llama.cpp aborts its whole process while loading (two tokens are the same text)."""
+    tokens = vocabulary()[0]
+    tokens[300] = tokens[301]
+
+    def twice(writer: gguf.GGUFWriter) -> None:
+        del writer.kv_data[0]["tokenizer.ggml.tokens"]
+        writer.add_token_list(tokens)
+
+    return write_model(path, customize=twice)
+
+
+def write_aborts_on_decode(path: Path) -> Path:
+    """Loads, then llama.cpp aborts its whole process on the first decode (a negative epsilon)."""
+
+    def negative(writer: gguf.GGUFWriter) -> None:
+        del writer.kv_data[0]["llama.attention.layer_norm_rms_epsilon"]
+        writer.add_layer_norm_rms_eps(-1.0)
+
+    return write_model(path, customize=negative)
+
+
 def string(text: str) -> bytes:
     """A GGUF string: length as u64, then UTF-8."""
     return struct.pack("<Q", len(text.encode())) + text.encode()
