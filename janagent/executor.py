@@ -1,0 +1,245 @@
+"""Actions become processes and file operations; each ends in exactly one event. The I/O half of the machine.
+
+`Executor.start` is called by `runtime` with a `Work` action and returns at once. It knows how to do things,
+never whether to: every decision is the machine's. It logs one line per action, so that the machine need not.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self, assert_never
+
+import aiohttp
+
+from janagent import aio
+from janagent.children import wire
+from janagent.children.exits import Exit
+from janagent.children.exits import ExitKind as ChildExit
+from janagent.children.logs import LogRing
+from janagent.children.pool import EnginePool
+from janagent.children.spawn import Child
+from janagent.core import events as ev
+from janagent.core.actions import RemoveFiles, StartEngine, StopEngine, Work
+from janagent.folder.entry import ModelEntry, Role
+from janagent.folder.removal import remove_files
+
+log = logging.getLogger(__name__)
+
+BASE_URL = "http://engine"
+"""Host name of every local engine: the Unix socket decides where a request goes."""
+
+
+@dataclass(slots=True)
+class Running:
+    """One engine's process, from the action that started it until its exit was told."""
+
+    action: StartEngine
+    socket_path: Path
+    spawned: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once `child` is there or never will be."""
+    child: Child | None = None
+    session: aiohttp.ClientSession | None = None
+    failed_words: str = ""
+    stats: wire.Stats | None = None
+    is_stop_asked: bool = False
+
+
+class Executor:
+    """Owns the child processes of all engines."""
+
+    def __init__(
+        self,
+        *,
+        pool: EnginePool,
+        sockets: Path,
+        models: Path,
+        post: Callable[[ev.Event], None],
+        logs_of: Callable[[str], LogRing],
+        queue_limit: int,
+    ) -> None:
+        self._pool = pool
+        self._sockets = sockets
+        self._models = models
+        self._post = post
+        self._logs_of = logs_of
+        self._queue_limit = queue_limit
+        self._running: dict[int, Running] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        await self._pool.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Kill what is left; a daemon that ends leaves no process."""
+        for running in self._running.values():
+            if running.child is not None:
+                running.child.kill()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=10)
+        await aio.cancel_and_wait(*self._tasks)
+        await self._pool.__aexit__(kind, error, trace)
+
+    def running(self, engine: int) -> Running | None:
+        """The process of an engine, None once it is gone."""
+        return self._running.get(engine)
+
+    def all_running(self) -> list[Running]:
+        """Every engine process that there is."""
+        return list(self._running.values())
+
+    def memory_bytes(self) -> int:
+        """Memory that our engines really hold."""
+        return sum(r.child.memory_bytes() for r in self._running.values() if r.child is not None)
+
+    def start(self, action: Work) -> None:
+        """Begin `action`; its event arrives through `post`."""
+        match action:
+            case StartEngine():
+                running = Running(action, self._sockets / f"e{action.engine}.sock")
+                self._running[action.engine] = running
+                self._spawn(self._run_engine(running), name=f"engine {action.engine} {action.entry.id}")
+            case StopEngine():
+                self._spawn(self._stop_engine(action), name=f"stop engine {action.engine}")
+            case RemoveFiles():
+                self._spawn(self._remove_files(action), name=f"remove {action.key}")
+            case _:
+                assert_never(action)
+
+    def _spawn(self, coro: "asyncio._CoroutineLike[None]", *, name: str) -> None:
+        task = aio.create_task(coro, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # -- one engine --------------------------------------------------------------------------------
+
+    async def _run_engine(self, running: Running) -> None:
+        action = running.action
+        exited = ev.EngineExited(action.engine, ev.ExitKind.CRASHED, "it could not be started")
+        try:
+            exited = await self._live(running)
+        except Exception as error:
+            log.exception("engine %d of %s failed", action.engine, action.entry.id)
+            exited = ev.EngineExited(action.engine, ev.ExitKind.CRASHED, f"it could not be started: {error}")
+        finally:
+            running.spawned.set()
+            self._running.pop(action.engine, None)
+            if running.session is not None:
+                await running.session.close()
+            with suppress(OSError):
+                running.socket_path.unlink()
+            self._post(exited)
+
+    async def _live(self, running: Running) -> ev.EngineExited:
+        """Spawn, follow the status pipe, wait for the end: the whole life of one engine process."""
+        action = running.action
+        spec = engine_spec(action, running.socket_path, queue_limit=self._queue_limit)
+        log.info("starting engine %d for %s", action.engine, action.entry.id)
+        logs = self._logs_of(action.entry.key)
+        logs.add(f"janagent: starting engine {action.engine} for {spec.model_path}")
+        child = running.child = await self._pool.start(spec, logs=logs)
+        running.spawned.set()
+        follower = aio.create_task(self._follow(running, child), name=f"status of engine {action.engine}")
+        try:
+            exit_ = await child.wait()
+            await asyncio.wait([follower], timeout=1)  # its last words may still be in the pipe
+        finally:
+            await aio.cancel_and_wait(follower)
+        words = running.failed_words or exit_.message
+        logs.add(f"janagent: engine {action.engine} ended: {words}")
+        log.info("engine %d of %s ended: %s", action.engine, action.entry.id, words)
+        return ev.EngineExited(action.engine, _exit_kind(exit_, is_asked=running.is_stop_asked), words)
+
+    async def _follow(self, running: Running, child: Child) -> None:
+        action = running.action
+        async for line in child.status():
+            match line:
+                case wire.Loading(progress=progress):
+                    self._post(ev.EngineLoading(action.engine, progress))
+                case wire.Ready():
+                    connector = aiohttp.UnixConnector(path=str(running.socket_path), limit=0)
+                    running.session = aiohttp.ClientSession(
+                        connector=connector,
+                        timeout=aiohttp.ClientTimeout(total=None, sock_connect=10),
+                        auto_decompress=False,
+                        read_bufsize=1 << 18,
+                    )
+                    self._post(
+                        ev.EngineReady(
+                            action.engine, action.ticket, line.ctx_len, line.n_parallel, line.warnings
+                        )
+                    )
+                case wire.Failed(message=message):
+                    running.failed_words = message
+                case wire.Stats():
+                    running.stats = line
+                    self._post(ev.StepsSeen(action.engine, line.live, line.steps))
+                case wire.Spare():
+                    pass
+                case _:
+                    assert_never(line)
+
+    async def _stop_engine(self, action: StopEngine) -> None:
+        running = self._running.get(action.engine)
+        if running is None:
+            return  # it ended by itself meanwhile, and said so
+        running.is_stop_asked = True
+        await running.spawned.wait()
+        if running.child is not None:
+            log.info("stopping engine %d of %s", action.engine, running.action.entry.id)
+            await running.child.stop(grace_s=action.grace_s)
+
+    async def _remove_files(self, action: RemoveFiles) -> None:
+        error: str | None = None
+        try:
+            await asyncio.to_thread(remove_files, action.entry, models=self._models)
+        except OSError as problem:
+            error = f"{problem.filename or action.entry.path}: {problem.strerror or problem}"
+        log.info("removed the files of %s%s", action.entry.id, f" in part: {error}" if error else "")
+        self._post(ev.FilesRemoved(action.key, action.ticket, error))
+
+
+def engine_spec(action: StartEngine, socket_path: Path, *, queue_limit: int) -> wire.EngineSpec:
+    """What a worker is told, from a plan and the files it is about."""
+    plan, init = action.plan, action.plan.init
+    return wire.EngineSpec(
+        socket_path=str(socket_path),
+        model_path=str(_file(action.entry, Role.MODEL)),
+        projector_path=_optional(_file(action.entry, Role.PROJECTOR)),
+        model_id=action.entry.id,
+        ctx_len=plan.ctx_len,
+        n_parallel=plan.n_parallel,
+        ngl=plan.ngl,
+        n_threads=init.n_threads,
+        n_batch=init.n_batch,
+        flash_attn=init.flash_attn,
+        kv_type=init.kv_type,
+        chat_template=init.chat_template,
+        pre_prompt=init.pre_prompt,
+        user_prompt=init.user_prompt,
+        ai_prompt=init.ai_prompt,
+        embedding=init.embedding is not False,
+        queue_limit=queue_limit,
+    )
+
+
+def _file(entry: ModelEntry, role: Role) -> Path | None:
+    return next((b.real_path for b in entry.binaries if b.role is role), None)
+
+
+def _optional(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def _exit_kind(exit_: Exit, *, is_asked: bool) -> ev.ExitKind:
+    if is_asked:
+        return ev.ExitKind.REQUESTED
+    if exit_.kind in (ChildExit.LOAD_FAILED, ChildExit.BAD_SPEC):
+        return ev.ExitKind.LOAD_FAILED
+    return ev.ExitKind.CRASHED

@@ -1,0 +1,78 @@
+"""Taking a model's files away: first out of sight in one rename each, then for good.
+
+Only what lies below `models`, by its real path, is ever removed; a link that leads out is named and refused.
+Neighbour: `core` decides when (`RemoveFiles`), `runtime` asks `obstacle` before anything is drained.
+"""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from janagent.folder.entry import ModelEntry
+
+TRASH = ".janagent"
+
+
+def wanted_paths(entry: ModelEntry, *, models: Path) -> list[Path]:
+    """The files that go with `entry`: its manifest, and the binaries that only it uses."""
+    names = [entry.path] if entry.has_manifest else []
+    names += [binary.path for binary in entry.binaries if not binary.shared]
+    return [models.parent / name for name in dict.fromkeys(names)]
+
+
+def obstacle(entry: ModelEntry, *, models: Path) -> str | None:
+    """Why `entry` must not be removed: the link through which a file of it lies elsewhere. None if it may."""
+    real_models = Path(os.path.realpath(models))
+    for path in wanted_paths(entry, models=models):
+        if not os.path.lexists(path):
+            continue
+        real = Path(os.path.realpath(path))
+        if real_models not in real.parents:
+            link = _link_on(path, models) or path
+            return (
+                f"{link.relative_to(models.parent)} is a link to a place outside the models folder, where "
+                "janagent removes nothing: remove the link, or the file it leads to, by hand"
+            )
+    return None
+
+
+def _link_on(path: Path, models: Path) -> Path | None:
+    """The first link on the way from `models` to `path`."""
+    steps = [path, *path.parents]
+    inside = [step for step in reversed(steps) if models in step.parents]
+    return next((step for step in inside if step.is_symlink()), None)
+
+
+def remove_files(entry: ModelEntry, *, models: Path) -> None:
+    """Remove the files of `entry` and the folders they leave empty. Raises OSError; then some may remain.
+
+    The renames are quick, so that a scan sees either all of them or none; deleting gigabytes comes after.
+    """
+    if (reason := obstacle(entry, models=models)) is not None:
+        raise OSError(0, reason, entry.path)
+    paths = [path for path in wanted_paths(entry, models=models) if os.path.lexists(path)]
+    if not paths:
+        return
+    shelf = models / TRASH
+    shelf.mkdir(exist_ok=True)
+    trash = Path(tempfile.mkdtemp(prefix="removed-", dir=shelf))
+    for number, path in enumerate(paths):
+        path.rename(trash / f"{number}-{path.name}")
+    shutil.rmtree(trash, ignore_errors=True)
+    _remove_if_empty(shelf)
+    for folder in {path.parent for path in paths}:
+        _remove_empty_folders(folder, models=models)
+
+
+def _remove_empty_folders(folder: Path, *, models: Path) -> None:
+    while folder != models and models in folder.parents and _remove_if_empty(folder):
+        folder = folder.parent
+
+
+def _remove_if_empty(folder: Path) -> bool:
+    try:
+        folder.rmdir()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,37 @@
+"""How much memory models may use, measured now. Owned by `runtime`; the rule itself is in `children.machine`."""
+
+from typing import Any
+
+from janagent.children import machine
+from janagent.config import Settings
+from janagent.core.memory import Budget
+
+WORTH_TELLING = 0.02
+"""Share of the budget by which use or budget must move before listeners are told."""
+
+
+class MemoryWatch:
+    """Measures on demand; keeps the last figures."""
+
+    interval_s = 5.0
+
+    def __init__(self, settings: Settings) -> None:
+        self._explicit_bytes = settings.memory_budget
+        self._gpus: list[machine.Gpu] = []
+        self.used_bytes = 0
+
+    async def probe(self) -> None:
+        """Ask a short child process about GPUs, once."""
+        self._gpus = await machine.probe_gpus()
+
+    def budget(self, *, held_bytes: int) -> Budget:
+        """What engines may use in all, given what they hold."""
+        self.used_bytes = held_bytes
+        ram = machine.memory_budget_bytes(held_bytes=held_bytes, explicit_bytes=self._explicit_bytes)
+        return Budget(ram, sum(machine.gpu_budget_bytes(gpu) for gpu in self._gpus))
+
+    def is_worth_telling(self, before: dict[str, Any], after: dict[str, Any]) -> bool:
+        """The figures moved enough for a person to notice."""
+        scale = max(after["memory_budget_bytes"], 1) * WORTH_TELLING
+        names = ("memory_used_bytes", "memory_budget_bytes")
+        return any(abs(after[name] - before[name]) > scale for name in names)

@@ -1,0 +1,313 @@
+"""The only owner of the Machine: every event passes through `dispatch`, every reply leaves through it.
+
+Callers ask (`lease`, `start`, `stop`, `delete`) and are answered; they never branch on a state they read.
+Above: `http` and `daemon`. Below: `executor` does what the machine decides, `folder` says what is there.
+"""
+
+import asyncio
+import itertools
+import logging
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, assert_never
+
+import aiohttp
+
+from janagent import __version__, aio, paths
+from janagent.children.logs import LogRing
+from janagent.children.pool import EnginePool
+from janagent.config import Settings
+from janagent.core import events as ev
+from janagent.core.actions import Answer, GrantLease, RefuseLease, RemoveFiles, StartEngine, StopEngine
+from janagent.core.faults import Refusal
+from janagent.core.limits import Limits
+from janagent.core.machine import Machine
+from janagent.core.memory import Budget
+from janagent.core.status import ModelStatus, State
+from janagent.executor import BASE_URL, Executor, Running
+from janagent.feed import Feed, MachineChanged, Subscription
+from janagent.folder.catalog import Catalog
+from janagent.folder.entry import CatalogChange
+from janagent.folder.manifest import ManifestError, apply_start_parameters
+from janagent.folder.removal import obstacle
+from janagent.memory_watch import MemoryWatch
+from janagent.names import Names
+from janagent.scanning import Scanning
+
+log = logging.getLogger(__name__)
+
+STOP_MARGIN_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Leave to send one request to an engine; the engine lives at least as long as the lease."""
+
+    model_id: str
+    session: aiohttp.ClientSession
+    """Connected to the engine's own socket, whatever host the URL names."""
+    base_url: str
+    defaults: Mapping[str, Any]
+    """Request fields to fill in where the request is silent."""
+
+
+class Runtime:
+    """The running system: an async context manager that scans, decides, starts and stops."""
+
+    def __init__(self, settings: Settings, *, sockets: Path) -> None:
+        self.settings = settings
+        self._models = paths.models_dir(settings.root)
+        self._memory = MemoryWatch(settings)
+        self._machine = Machine(limits=limits_of(settings), budget=Budget(0))
+        self._catalog = Catalog(settings.root, default_root=settings.root == paths.default_root())
+        self._scanning = Scanning(self._catalog, rescan_s=settings.rescan_s, changed=self._catalog_changed)
+        self._executor = Executor(
+            pool=EnginePool(spare=settings.spare_worker),
+            sockets=sockets,
+            models=self._models,
+            post=self.dispatch,
+            logs_of=self.logs,
+            queue_limit=settings.queue_limit,
+        )
+        self._names = Names()
+        self._feed = Feed()
+        self._logs: dict[str, LogRing] = {}
+        self._numbers = itertools.count(1)
+        self._waiting: dict[int, asyncio.Future[int]] = {}
+        self._defaults: dict[int, Mapping[str, Any]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._stack = AsyncExitStack()
+        self._no_engines = asyncio.Event()
+        self._is_first_scan = True
+        self.shutdown_wanted = asyncio.Event()
+        """Set when somebody asked the daemon to end."""
+
+    async def __aenter__(self) -> Self:
+        """Measure the memory, read the folder once, then watch it. The folder is known when this returns."""
+        await self._memory.probe()
+        self._see_memory()
+        await self._stack.enter_async_context(self._executor)
+        await self._stack.enter_async_context(self._scanning)
+        sampler = aio.create_task(self._sample_memory(), name="memory sampler")
+        self._stack.push_async_callback(aio.cancel_and_wait, sampler)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Let answers finish within `drain_s`, then end every process."""
+        self.dispatch(ev.ShutdownWanted())
+        limit_s = self.settings.drain_s + self._machine.limits.stop_grace_s + STOP_MARGIN_S
+        if self._machine.has_engines:
+            try:
+                await asyncio.wait_for(self._no_engines.wait(), timeout=limit_s)
+            except TimeoutError:
+                log.warning("engines are still there after %.0f s; killing them", limit_s)
+        if self._timer is not None:
+            self._timer.cancel()
+        await self._stack.aclose()
+        self._feed.close()
+
+    # -- asking ------------------------------------------------------------------------------------
+
+    def resolve(self, name: str) -> str:
+        """Key of the model that answers to `name`. Raises Refusal `model_not_found` with the nearest names."""
+        key = self._names.find(name)
+        if key is None or self._machine.status(key) is None:
+            raise self._names.unknown(name)
+        return key
+
+    def statuses(self) -> list[ModelStatus]:
+        """Every model, sorted by id."""
+        return self._machine.statuses()
+
+    def status(self, key: str) -> ModelStatus:
+        """One model. Raises Refusal `model_not_found`."""
+        status = self._machine.status(key)
+        if status is None:
+            raise self._names.unknown(key)
+        return status
+
+    def counts(self) -> dict[str, int]:
+        """How many models are in each state that occurs."""
+        counts: dict[str, int] = {}
+        for status in self._machine.statuses():
+            counts[status.state.value] = counts.get(status.state.value, 0) + 1
+        return counts
+
+    def machine(self) -> dict[str, Any]:
+        """Memory in bytes and the version, as the API shows them."""
+        return {
+            "memory_used_bytes": self._memory.used_bytes,
+            "memory_budget_bytes": self._machine.budget.ram_bytes + self._machine.budget.gpu_bytes,
+            "downloads_paused": False,
+            "version": __version__,
+        }
+
+    def logs(self, key: str) -> LogRing:
+        """The last lines of a model's engines."""
+        return self._logs.setdefault(key, LogRing())
+
+    def subscribe(self) -> Subscription:
+        """Everything that changes from now on; use it as a context manager."""
+        return self._feed.subscribe()
+
+    def engines(self) -> list[Running]:
+        """The engine processes there are, for metrics."""
+        return self._executor.all_running()
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """Sentences about the folder and the watcher that belong to no single model."""
+        return self._scanning.notices
+
+    # -- wanting -----------------------------------------------------------------------------------
+
+    async def start(self, key: str, *, parameters: Mapping[str, Any], wait: bool) -> ModelStatus:
+        """Load a model; with `wait`, until it runs. Raises Refusal when it cannot or `parameters` are wrong."""
+        manifest = self.status(key).entry.manifest
+        try:
+            apply_start_parameters(manifest.init, manifest.runtime, parameters)
+        except ManifestError as error:
+            raise Refusal("invalid_parameter", str(error), param=error.param) from error
+        self._see_memory()
+        if not wait:
+            self.dispatch(ev.StartWanted(key, None, parameters))
+        else:
+            await self._ask(lambda waiter: ev.StartWanted(key, waiter, parameters))
+        return self.status(key)
+
+    async def stop(self, key: str) -> ModelStatus:
+        """Unload a model; running answers finish within `drain_s`. Raises Refusal."""
+        await self._ask(lambda waiter: ev.StopWanted(key, waiter))
+        return self.status(key)
+
+    async def delete(self, key: str) -> str:
+        """Drain, stop, remove the files; returns the id it had. Raises Refusal, `delete_refused` for a link."""
+        status = self.status(key)
+        reason = await asyncio.to_thread(obstacle, status.entry, models=self._models)
+        if reason is not None:
+            raise Refusal("delete_refused", reason)
+        await self._ask(lambda waiter: ev.DeleteWanted(key, waiter))
+        self._scanning.wake({str(Path(key).parent)} if "/" in key else {""}, set())
+        return status.id
+
+    @asynccontextmanager
+    async def lease(self, key: str) -> AsyncIterator[Lease]:
+        """Leave to use the model's engine, which is loaded first if need be. Raises Refusal."""
+        number = next(self._numbers)
+        future = self._waiting[number] = asyncio.get_running_loop().create_future()
+        status = self._machine.status(key)
+        if status is not None and status.state is not State.RUNNING:
+            self._see_memory()
+        self.dispatch(ev.LeaseAsked(key, number))
+        try:
+            engine = await future
+            running = self._executor.running(engine)
+            if running is None or running.session is None:
+                raise Refusal("engine_failed", "the engine ended before the request reached it")
+            yield Lease(
+                running.action.entry.id if status is None else status.id,
+                running.session,
+                BASE_URL,
+                self._defaults.pop(number, {}),
+            )
+        finally:
+            self._waiting.pop(number, None)
+            self._defaults.pop(number, None)
+            self.dispatch(ev.LeaseEnded(number))
+
+    async def _ask(self, make: "Any") -> None:
+        number = next(self._numbers)
+        future = self._waiting[number] = asyncio.get_running_loop().create_future()
+        self.dispatch(make(number))
+        try:
+            await future
+        finally:
+            self._waiting.pop(number, None)
+
+    # -- the one door ------------------------------------------------------------------------------
+
+    def dispatch(self, event: ev.Event) -> None:
+        """Hand `event` to the machine and carry its answer out. No `await` in here, on purpose."""
+        now = time.monotonic()
+        outcome = self._machine.handle(event, now)
+        for action in outcome.actions:
+            match action:
+                case GrantLease(lease=number, engine=engine, defaults=defaults):
+                    self._defaults[number] = defaults
+                    self._settle(number, engine)
+                case RefuseLease(lease=number, refusal=refusal):
+                    self._settle(number, refusal)
+                case Answer(waiter=number, refusal=refusal):
+                    self._settle(number, refusal or 0)
+                case StartEngine() | StopEngine() | RemoveFiles():
+                    self._executor.start(action)
+                case _:
+                    assert_never(action)
+        for key in outcome.touched:
+            if self._feed.publish(key, self._machine.status(key)) and self._machine.status(key) is None:
+                self._forget(key)
+        if self._machine.has_engines:
+            self._no_engines.clear()
+        else:
+            self._no_engines.set()
+        self._set_timer(outcome.next_deadline)
+
+    def _settle(self, number: int, result: int | Refusal) -> None:
+        future = self._waiting.get(number)
+        if future is None or future.done():
+            return
+        if isinstance(result, Refusal):
+            future.set_exception(result)
+        else:
+            future.set_result(result)
+
+    def _forget(self, key: str) -> None:
+        self._names.forget(key)
+        self._logs.pop(key, None)
+
+    def _set_timer(self, deadline: float | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if deadline is not None:
+            loop = asyncio.get_running_loop()
+            delay_s = max(deadline - time.monotonic(), 0.0) + 0.001
+            self._timer = loop.call_later(delay_s, self.dispatch, ev.Tick())
+
+    # -- what comes in -----------------------------------------------------------------------------
+
+    def _catalog_changed(self, change: CatalogChange) -> None:
+        for entry in change.changed:
+            self._names.learn(entry)
+        self.dispatch(ev.CatalogChanged(change, initial=self._is_first_scan))
+        self._is_first_scan = False
+
+    def _see_memory(self) -> None:
+        budget = self._memory.budget(held_bytes=self._executor.memory_bytes())
+        if budget != self._machine.budget:
+            self.dispatch(ev.MemorySeen(budget))
+
+    async def _sample_memory(self) -> None:
+        while True:
+            before = self.machine()
+            self._see_memory()
+            if self._memory.is_worth_telling(before, self.machine()):
+                self._feed.tell(MachineChanged(self.machine()))
+            await asyncio.sleep(self._memory.interval_s)
+
+
+def limits_of(settings: Settings) -> Limits:
+    """The settings that the policy obeys."""
+    return Limits(
+        hot_load=settings.hot_load,
+        idle_unload_s=settings.idle_unload_s,
+        drain_s=settings.drain_s,
+        load_wait_s=settings.load_wait_s,
+        stall_s=settings.stall_s,
+    )
