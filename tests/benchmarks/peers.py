@@ -123,13 +123,13 @@ def _environment(home: Path) -> dict[str, str]:
     return clean | folders | {"PYTHONUNBUFFERED": "1"}
 
 
-def make_root(folder: Path, manifest: str | None = None) -> Path:
+def make_root(folder: Path) -> Path:
     """A root with the real model under the id `bench`; the file is linked where the file system allows."""
     models = folder / "models"
     models.mkdir(parents=True)
     place_model(models / "bench.gguf")
     init = f'"ctx_len": {CTX_LEN}, "n_parallel": {SLOTS}, "n_threads": {threads()}'
-    (models / "bench.json").write_text(manifest or f'{{"parameters": {{"init": {{{init}}}}}}}')
+    (models / "bench.json").write_text(f'{{"parameters": {{"init": {{{init}}}}}}}')
     return folder
 
 
