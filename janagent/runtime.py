@@ -99,18 +99,22 @@ class Runtime:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Let answers finish within `drain_s`, then end every process."""
+        """Drain, then end every process."""
+        await self.drain()
+        if self._timer is not None:
+            self._timer.cancel()
+        await self._stack.aclose()
+
+    async def drain(self) -> None:
+        """Start nothing more, let running answers finish within `drain_s`, stop all engines."""
         self.dispatch(ev.ShutdownWanted())
+        self._feed.close()
         limit_s = self.settings.drain_s + self._machine.limits.stop_grace_s + STOP_MARGIN_S
         if self._machine.has_engines:
             try:
                 await asyncio.wait_for(self._no_engines.wait(), timeout=limit_s)
             except TimeoutError:
                 log.warning("engines are still there after %.0f s; killing them", limit_s)
-        if self._timer is not None:
-            self._timer.cancel()
-        await self._stack.aclose()
-        self._feed.close()
 
     # -- asking ------------------------------------------------------------------------------------
 
