@@ -4,6 +4,7 @@ Leaf helper, pure, imports nothing of ours. Two kinds of secret: values under a 
 and what URLs carry along (user-info, query values).
 """
 
+import logging
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -63,3 +64,17 @@ def _redact_url(url: str) -> str:
 def _hide_pair(match: re.Match[str]) -> str:
     name, value = match[1], match[2]
     return match[0] if not value or name.lower() in _HARMLESS_QUERY else f"{name}={HIDDEN}"
+
+
+class RedactingFilter(logging.Filter):
+    """For log handlers: the formatted message, and the text of an exception, without secrets."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Rewrite the record; always true."""
+        message = record.getMessage()
+        told = redact_text(message)
+        if told != message:
+            record.msg, record.args = told, None
+        if record.exc_info:
+            record.exc_text = redact_text(logging.Formatter().formatException(record.exc_info))
+        return True

@@ -1,8 +1,11 @@
 """`janagent.redact`: what must never leave the daemon."""
 
+import io
+import logging
+
 import pytest
 
-from janagent.redact import is_secret_name, redact, redact_text
+from janagent.redact import RedactingFilter, is_secret_name, redact, redact_text
 
 
 @pytest.mark.parametrize(
@@ -47,3 +50,24 @@ def test_an_empty_secret_is_shown_as_empty() -> None:
 )  # fmt: skip
 def test_urls_lose_their_user_info_and_query_values(text: str, expected: str) -> None:
     assert redact_text(text) == expected
+
+
+def test_a_log_handler_with_the_filter_writes_no_secret() -> None:
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.addFilter(RedactingFilter())
+    logger = logging.getLogger("tests.redact")
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        logger.error("fetching %s", "https://me:pw@hub.example/f?sig=abc")
+        try:
+            raise ValueError("https://h.example/?key=hunter2")
+        except ValueError:
+            logger.exception("it broke")
+    finally:
+        logger.removeHandler(handler)
+    text = stream.getvalue()
+    assert "fetching https://***@hub.example/f?sig=***" in text
+    assert "ValueError: https://h.example/?key=***" in text
+    assert "hunter2" not in text
