@@ -1,4 +1,4 @@
-"""Hides secrets in whatever leaves the daemon: objects, errors, warnings, events, logs (contract 3, "Secrets").
+"""Hides secrets in whatever leaves the daemon: objects, errors, warnings, events, logs (contract 3).
 
 Leaf helper, pure, imports nothing of ours. Two kinds of secret: values under a telling name, at any depth,
 and what URLs carry along (user-info, query values).
