@@ -111,11 +111,12 @@ def prompts(number: int, *, seed: int) -> list[str]:
     return made
 
 
-def body(target: Target, prompt: str, *, tokens: int, seed: int = 1) -> dict[str, Any]:
+def body(target: Target, prompt: str, *, tokens: int, seed: int = 1, system: str = "") -> dict[str, Any]:
     """The request that every server gets; sampling is spelt out, so that all run the same samplers."""
+    before = [{"role": "system", "content": system}] if system else []
     return {
         "model": target.model,
-        "messages": [{"role": "user", "content": prompt}],
+        "messages": [*before, {"role": "user", "content": prompt}],
         "max_tokens": tokens,
         "temperature": 0.8,
         "top_k": 40,
@@ -128,11 +129,11 @@ def body(target: Target, prompt: str, *, tokens: int, seed: int = 1) -> dict[str
     }
 
 
-async def burst(target: Target, clients: int, *, tokens: int, seed: int) -> Burst:
+async def burst(target: Target, clients: int, *, tokens: int, seed: int, system: str = "") -> Burst:
     """`clients` conversations started at once on fresh connections; returns when all have ended."""
     async with target.session() as session:
         asks = [
-            ask(session, target, body(target, prompt, tokens=tokens, seed=seed))
+            ask(session, target, body(target, prompt, tokens=tokens, seed=seed, system=system))
             for prompt in prompts(clients, seed=seed)
         ]
         begun = perf_counter()
