@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self, assert_never
@@ -48,6 +48,22 @@ class Running:
     is_stop_asked: bool = False
 
 
+@dataclass(slots=True)
+class Totals:
+    """Counts since the daemon's start that only grow, engines that are gone included."""
+
+    loads: int = 0
+    crashes: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def add(self, stats: wire.Stats | None) -> None:
+        """Count in what one engine did."""
+        if stats is not None:
+            self.prompt_tokens += stats.prompt_tokens
+            self.completion_tokens += stats.completion_tokens
+
+
 class Executor:
     """Owns the child processes of all engines."""
 
@@ -69,6 +85,7 @@ class Executor:
         self._queue_limit = queue_limit
         self._running: dict[int, Running] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._totals = Totals()
 
     async def __aenter__(self) -> Self:
         await self._pool.__aenter__()
@@ -93,6 +110,13 @@ class Executor:
     def all_running(self) -> list[Running]:
         """Every engine process that there is."""
         return list(self._running.values())
+
+    def totals(self) -> Totals:
+        """The counts at this moment, running engines included."""
+        totals = replace(self._totals)
+        for running in self._running.values():
+            totals.add(running.stats)
+        return totals
 
     def memory_bytes(self) -> int:
         """Memory that our engines really hold."""
@@ -130,6 +154,8 @@ class Executor:
         finally:
             running.spawned.set()
             self._running.pop(action.engine, None)
+            self._totals.add(running.stats)
+            self._totals.crashes += exited.kind is ev.ExitKind.CRASHED
             if running.session is not None:
                 await running.session.close()
             with suppress(OSError):
@@ -170,6 +196,7 @@ class Executor:
                         auto_decompress=False,
                         read_bufsize=1 << 18,
                     )
+                    self._totals.loads += 1
                     self._post(
                         ev.EngineReady(
                             action.engine, action.ticket, line.ctx_len, line.n_parallel, line.warnings

@@ -28,7 +28,7 @@ from janagent.core.limits import Limits
 from janagent.core.machine import Machine
 from janagent.core.memory import Budget
 from janagent.core.status import ModelStatus, State
-from janagent.executor import BASE_URL, Executor, Running
+from janagent.executor import BASE_URL, Executor, Running, Totals
 from janagent.feed import Feed, MachineChanged, Subscription
 from janagent.folder.catalog import Catalog
 from janagent.folder.entry import CatalogChange
@@ -163,6 +163,10 @@ class Runtime:
     def engines(self) -> list[Running]:
         """The engine processes there are, for metrics."""
         return self._executor.all_running()
+
+    def totals(self) -> Totals:
+        """Counts over all engines since the start, for metrics."""
+        return self._executor.totals()
 
     @property
     def notices(self) -> tuple[str, ...]:
