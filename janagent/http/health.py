@@ -1,0 +1,30 @@
+"""Is it alive, what is it doing, stop it: `/v1/health`, `/metrics`, `POST /v1/shutdown`. Wakes no model."""
+
+from aiohttp import web
+
+from janagent import __version__
+from janagent.http.context import API, HAS_KEY
+from janagent.http.jsonbody import encode
+from janagent.http.metrics import CONTENT_TYPE
+
+
+async def health(request: web.Request) -> web.Response:
+    """`GET /v1/health`; without a needed key only that it is alive."""
+    runtime = request.app[API].runtime
+    body: dict[str, object] = {"status": "ok"}
+    if request[HAS_KEY]:
+        body |= {"version": __version__, "counts": runtime.counts(), "machine": runtime.machine()}
+    return web.Response(body=encode(body), content_type="application/json")
+
+
+async def metrics(request: web.Request) -> web.Response:
+    """`GET /metrics`."""
+    api = request.app[API]
+    text = api.metrics.text(api.runtime)
+    return web.Response(body=text.encode(), headers={"Content-Type": CONTENT_TYPE})
+
+
+async def shutdown(request: web.Request) -> web.Response:
+    """`POST /v1/shutdown`: an orderly stop begins once this is answered."""
+    request.app[API].runtime.shutdown_wanted.set()
+    return web.Response(status=202, body=encode({"status": "stopping"}), content_type="application/json")

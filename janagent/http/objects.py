@@ -1,0 +1,144 @@
+"""Model objects: a `ModelStatus` as the JSON that the API shows (contract 3, "Model object").
+
+Owns which fields there are and that no secret is in them. Knows nothing of requests. Neighbours:
+`core.status` (what it renders), `redact` (what is hidden), `models` and `events` (who send it).
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from janagent.core.status import ModelStatus
+from janagent.folder.entry import ModelEntry
+from janagent.folder.manifest import ManifestError, apply_start_parameters
+from janagent.http.jsonbody import encode
+from janagent.redact import redact
+
+OWN_FIELDS = frozenset(
+    {
+        "id",
+        "object",
+        "created",
+        "owned_by",
+        "aliases",
+        "state",
+        "path",
+        "binaries",
+        "error",
+        "progress",
+        "warnings",
+        "size_bytes",
+        "architecture",
+        "quantization",
+        "context_length",
+        "input_modalities",
+    }
+)
+"""Fields that a manifest cannot set in the object by having an unknown field of that name."""
+
+
+def model_object(status: ModelStatus) -> dict[str, Any]:
+    """The model object of contract 3, redacted."""
+    return {**_described(status.entry), **_parameters(status), **_momentary(status)}
+
+
+def model_list(objects: Iterable[bytes]) -> bytes:
+    """`{"object":"list","data":[...]}` from rendered objects."""
+    return b'{"object":"list","data":[' + b",".join(objects) + b"]}"
+
+
+class Renderer:
+    """Rendered model objects. What the folder says of a model is rendered once, because a list of ten
+    thousand must not take longer than its joining; what changes by the second is added each time."""
+
+    def __init__(self) -> None:
+        self._described: dict[str, tuple[ModelEntry, bytes]] = {}
+
+    def render(self, status: ModelStatus) -> bytes:
+        """`model_object` as JSON."""
+        if status.overrides:
+            return encode(model_object(status))
+        momentary = encode(_momentary(status))
+        return self._describe(status.entry)[:-1] + b"," + momentary[1:]
+
+    def render_list(self, statuses: Iterable[ModelStatus], *, known: int) -> bytes:
+        """A list object. `known` is how many models there are in all: what is far beyond it is forgotten."""
+        if len(self._described) > 2 * known + 100:
+            self._described.clear()
+        return model_list(self.render(status) for status in statuses)
+
+    def forget(self, key: str) -> None:
+        """The model is gone."""
+        self._described.pop(key, None)
+
+    def _describe(self, entry: ModelEntry) -> bytes:
+        kept = self._described.get(entry.key)
+        if kept is not None and kept[0] is entry:
+            return kept[1]
+        body = encode(_described(entry))
+        self._described[entry.key] = (entry, body)
+        return body
+
+
+def _described(entry: ModelEntry) -> dict[str, Any]:
+    """What only the folder decides."""
+    shown = entry.manifest.shown() if entry.has_manifest else {"parameters": {}, "metadata": {}}
+    said = {name: value for name, value in shown.items() if name not in OWN_FIELDS}
+    own: dict[str, Any] = {
+        "id": entry.id,
+        "object": "model",
+        "created": entry.created,
+        "owned_by": entry.owned_by,
+        "aliases": list(entry.aliases),
+        "path": entry.path,
+        "binaries": [
+            {
+                "path": binary.path,
+                "size_bytes": binary.size_bytes,
+                "role": binary.role.value,
+                "shared": binary.shared,
+            }
+            for binary in entry.binaries
+        ],
+    }
+    if entry.binaries:
+        own["size_bytes"] = entry.size_bytes
+    header = entry.header
+    if header is not None:
+        facts = {
+            "architecture": header.architecture,
+            "quantization": header.quantization,
+            "context_length": header.context_length,
+        }
+        own |= {name: value for name, value in facts.items() if value}
+        own["input_modalities"] = ["text"]
+    return _redacted({**said, **own})
+
+
+def _parameters(status: ModelStatus) -> dict[str, Any]:
+    """The parameters in force where a start changed the manifest's."""
+    if not status.overrides:
+        return {}
+    manifest = status.entry.manifest
+    try:
+        init, runtime = apply_start_parameters(manifest.init, manifest.runtime, dict(status.overrides))
+    except ManifestError:
+        return {}
+    return _redacted({"parameters": {"init": init.shown(), "runtime": runtime.shown()}})
+
+
+def _momentary(status: ModelStatus) -> dict[str, Any]:
+    """What may change while the files stay the same."""
+    body: dict[str, Any] = {"state": status.state.value}
+    if status.error is not None:
+        body["error"] = {"code": status.error.code, "message": status.error.message}
+    if status.progress is not None:
+        body["progress"] = status.progress
+    if status.warnings:
+        body["warnings"] = list(status.warnings)
+    return _redacted(body) if len(body) > 1 else body
+
+
+def _redacted(body: Mapping[str, Any]) -> dict[str, Any]:
+    value = redact(body)
+    assert isinstance(value, dict)
+    return value

@@ -1,0 +1,184 @@
+"""One request to one engine: lease, forward, stream the answer back byte for byte.
+
+Owns the way between a client's connection and an engine's socket, and what either end's loss means for the
+other. Knows nothing of what is said. Neighbours: `inference` (before), `streams` (the client's transport),
+`runtime.lease` (who may talk to which engine).
+
+    client gone     -> the handler is cancelled, the engine's connection closed at once: its slot is free
+    client stalled  -> cut after `stall_s` (StallGuard), then as above
+    engine lost     -> before the first byte: 502; after it: an SSE error event and an aborted connection
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from janagent.core.faults import Refusal
+from janagent.feed import Closed
+from janagent.http.context import API, REQUEST_ID
+from janagent.http.errors import error_event
+from janagent.http.fill import fill_in
+from janagent.http.jsonbody import encode_strictly
+from janagent.http.routing import Endpoint
+from janagent.http.streams import StallGuard, break_off
+from janagent.runtime import Lease, Runtime
+
+NO_TOTAL = aiohttp.ClientTimeout(total=None, sock_connect=10)
+"""An answer may take hours; a wedged engine is the stall limit's business (contract 5)."""
+WHOLE_BYTES = 8 * 2**20
+"""An answer of known length up to this is read whole first: an engine lost within it is a clean 502."""
+LAST_WORDS_S = 1.0
+"""How long to wait for the reason of an engine's end, which the daemon learns from the process exit."""
+ENGINE_LOST = (aiohttp.ClientError, OSError, asyncio.TimeoutError)
+HOP_BY_HOP = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+"""RFC 9110, section 7.6.1. In lower case, as names are looked up: a plain set tells `Te` from `te`."""
+NOT_OURS_TO_REPEAT = HOP_BY_HOP | {"date", "server", "x-request-id", "content-length"}
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A checked request for one model."""
+
+    key: str
+    endpoint: Endpoint
+    body: Mapping[str, Any]
+
+
+async def forward(request: web.Request, exchange: Exchange) -> web.StreamResponse:
+    """Answer `request` from the model's engine. Raises Refusal as long as nothing has been sent."""
+    api = request.app[API]
+    started = asyncio.get_running_loop().time()
+    async with api.runtime.lease(exchange.key) as lease:
+        relay = _Relay(request, exchange, started)
+        upstream = await relay.ask(lease)
+        try:
+            return await relay.answer(upstream)
+        finally:
+            if not upstream.content.at_eof():
+                upstream.close()  # at once: the engine sees it and frees the slot
+
+
+class _Relay:
+    """One exchange while it lasts."""
+
+    def __init__(self, request: web.Request, exchange: Exchange, started: float) -> None:
+        self._request = request
+        self._exchange = exchange
+        self._started = started
+        self._api = request.app[API]
+
+    async def ask(self, lease: Lease) -> aiohttp.ClientResponse:
+        """Send the request; returns once the engine's head is there. Raises Refusal `engine_failed`."""
+        endpoint = self._exchange.endpoint
+        body = fill_in(
+            self._exchange.body, model_id=lease.model_id, defaults=lease.defaults, endpoint=endpoint
+        )
+        try:
+            return await lease.session.post(
+                f"{lease.base_url}/v1/{endpoint}",
+                data=encode_strictly(body),
+                headers={
+                    "Content-Type": "application/json",
+                    "X-Request-Id": self._request[REQUEST_ID],
+                },
+                skip_auto_headers=("Accept-Encoding", "User-Agent"),
+                allow_redirects=False,
+                timeout=NO_TOTAL,
+            )
+        except ENGINE_LOST as error:
+            raise await self._lost(error) from error
+
+    async def answer(self, upstream: aiohttp.ClientResponse) -> web.StreamResponse:
+        """Pass the engine's answer on."""
+        length = upstream.content_length
+        if length is not None and length <= WHOLE_BYTES:
+            return await self._whole(upstream)
+        try:
+            first = await upstream.content.readany()
+        except ENGINE_LOST as error:
+            raise await self._lost(error) from error
+        self._saw_first_byte()
+        response = web.StreamResponse(status=upstream.status, headers=passed_on(upstream.headers))
+        if length is not None:
+            response.content_length = length
+        writer = await response.prepare(self._request)
+        assert writer is not None
+        with StallGuard(self._request, writer, limit_s=self._api.limits.stall_s):
+            await self._stream(upstream, response, first)
+        return response
+
+    async def _whole(self, upstream: aiohttp.ClientResponse) -> web.Response:
+        try:
+            body = await upstream.read()
+        except ENGINE_LOST as error:
+            raise await self._lost(error) from error
+        self._saw_first_byte()
+        return web.Response(status=upstream.status, headers=passed_on(upstream.headers), body=body)
+
+    async def _stream(
+        self, upstream: aiohttp.ClientResponse, response: web.StreamResponse, chunk: bytes
+    ) -> None:
+        """Each chunk is written as it came, the moment it came."""
+        content, last = upstream.content, b""
+        while chunk:
+            await response.write(chunk)
+            last = chunk
+            try:
+                chunk = await content.readany()
+            except ENGINE_LOST as error:
+                words = b""
+                if upstream.content_type == "text/event-stream":
+                    begun = b"" if last.endswith(b"\n\n") else b"\n\n"
+                    words = begun + error_event(await self._lost(error))
+                await break_off(self._request, response, last_words=words)
+                return
+        await response.write_eof()
+
+    def _saw_first_byte(self) -> None:
+        self._api.metrics.first_byte.observe(asyncio.get_running_loop().time() - self._started)
+
+    async def _lost(self, error: Exception) -> Refusal:
+        """What to say of an engine that is gone: its own last words, if they come soon enough."""
+        key = self._exchange.key
+        words = await last_words(self._api.runtime, key, within_s=LAST_WORDS_S)
+        told = words or f"the connection to it broke ({type(error).__name__})"
+        return Refusal("engine_failed", f"The engine ended before the answer was complete: {told}")
+
+
+async def last_words(runtime: Runtime, key: str, *, within_s: float) -> str | None:
+    """Why the model's engine ended, None if that does not become known in time."""
+    try:
+        with runtime.subscribe() as changes:
+            async with asyncio.timeout(within_s):
+                while True:
+                    fault = runtime.status(key).error
+                    if fault is not None and fault.code == "engine_failed":
+                        return fault.message
+                    if isinstance(await changes.get(), Closed):
+                        return None
+    except (TimeoutError, Refusal):
+        return None
+
+
+def passed_on(headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:
+    """The headers of an engine's answer that are meant for the client."""
+    named = {name.strip().lower() for value in headers.getall("Connection", ()) for name in value.split(",")}
+    unwanted = NOT_OURS_TO_REPEAT | named
+    return CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in unwanted)
