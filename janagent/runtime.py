@@ -8,7 +8,7 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ import aiohttp
 
 from janagent import __version__, aio, paths
 from janagent.children.logs import LogRing
-from janagent.children.pool import EnginePool
+from janagent.children.pool import ENGINE_ARGV, EnginePool
 from janagent.config import Settings
 from janagent.core import events as ev
 from janagent.core.actions import Answer, GrantLease, RefuseLease, RemoveFiles, StartEngine, StopEngine
@@ -36,6 +36,7 @@ from janagent.folder.manifest import ManifestError, apply_start_parameters
 from janagent.folder.removal import obstacle
 from janagent.memory_watch import MemoryWatch
 from janagent.names import Names
+from janagent.redact import redact_text
 from janagent.scanning import Scanning
 
 log = logging.getLogger(__name__)
@@ -58,7 +59,10 @@ class Lease:
 class Runtime:
     """The running system: an async context manager that scans, decides, starts and stops."""
 
-    def __init__(self, settings: Settings, *, sockets: Path) -> None:
+    def __init__(
+        self, settings: Settings, *, sockets: Path, engine_argv: Sequence[str] = ENGINE_ARGV
+    ) -> None:
+        """`engine_argv` starts one engine; another program that speaks `children.wire` will do for tests."""
         self.settings = settings
         self._models = paths.models_dir(settings.root)
         self._memory = MemoryWatch(settings)
@@ -66,7 +70,7 @@ class Runtime:
         self._catalog = Catalog(settings.root, default_root=settings.root == paths.default_root())
         self._scanning = Scanning(self._catalog, rescan_s=settings.rescan_s, changed=self._catalog_changed)
         self._executor = Executor(
-            pool=EnginePool(spare=settings.spare_worker),
+            pool=EnginePool(argv=engine_argv, spare=settings.spare_worker),
             sockets=sockets,
             models=self._models,
             post=self.dispatch,
@@ -154,7 +158,10 @@ class Runtime:
 
     def logs(self, key: str) -> LogRing:
         """The last lines of a model's engines."""
-        return self._logs.setdefault(key, LogRing())
+        ring = self._logs.get(key)
+        if ring is None:
+            ring = self._logs[key] = LogRing(redact=redact_text)
+        return ring
 
     def subscribe(self) -> Subscription:
         """Everything that changes from now on; use it as a context manager."""
@@ -277,7 +284,8 @@ class Runtime:
 
     def _forget(self, key: str) -> None:
         self._names.forget(key)
-        self._logs.pop(key, None)
+        if (ring := self._logs.pop(key, None)) is not None:
+            ring.close()
 
     def _set_timer(self, deadline: float | None) -> None:
         if self._timer is not None:
