@@ -111,7 +111,7 @@ def prompts(number: int, *, seed: int) -> list[str]:
     return made
 
 
-def body(target: Target, prompt: str, *, tokens: int, seed: int = 1, system: str = "") -> dict[str, Any]:
+def body(target: Target, prompt: str, *, tokens: int, system: str = "") -> dict[str, Any]:
     """The request that every server gets; sampling is spelt out, so that all run the same samplers."""
     before = [{"role": "system", "content": system}] if system else []
     return {
@@ -122,7 +122,6 @@ def body(target: Target, prompt: str, *, tokens: int, seed: int = 1, system: str
         "top_k": 40,
         "top_p": 0.95,
         "min_p": 0.05,
-        "seed": seed,
         "stream": True,
         "stream_options": {"include_usage": True},
         **target.extra,
@@ -133,7 +132,7 @@ async def burst(target: Target, clients: int, *, tokens: int, seed: int, system:
     """`clients` conversations started at once on fresh connections; returns when all have ended."""
     async with target.session() as session:
         asks = [
-            ask(session, target, body(target, prompt, tokens=tokens, seed=seed, system=system))
+            ask(session, target, body(target, prompt, tokens=tokens, system=system))
             for prompt in prompts(clients, seed=seed)
         ]
         begun = perf_counter()
