@@ -1,1 +1,1 @@
-"""Child processes: how they are started, watched, heard and stopped, and the wire they share with the daemon."""
+"""Child processes: how they are started, watched, heard and stopped, and the wire that both sides share."""
