@@ -1,6 +1,8 @@
-"""What a person types."""
+"""What a person types. `app` wires the commands; heavy imports wait inside the commands that need them."""
 
 
 def main() -> None:
-    """Run the command line."""
-    raise SystemExit("not there yet")
+    """Run the command line and exit with its status."""
+    from janagent.cli.app import run
+
+    raise SystemExit(run())

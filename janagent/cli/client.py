@@ -1,0 +1,183 @@
+"""The command line's way to a running daemon: HTTP to the local API, on the standard library alone.
+
+Finds the daemon through the lock of the root, else through the settings. Turns refusals into `ApiError` and
+silence into `NoDaemon`. Knows nothing of terminals.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+from janagent import __version__
+from janagent.cli.output import Exit, Failure
+from janagent.lock import find_daemon
+
+if TYPE_CHECKING:
+    from janagent.config import Settings
+
+CONNECT_S = 10.0
+LONG_S = 24 * 3600.0
+"""For answers that take as long as a model needs; the daemon has its own limits."""
+
+
+class NoDaemon(Failure):
+    """Nothing answers for this root."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(
+            f"No janagent is running for {root}; start it with: janagent serve", code=Exit.NO_DAEMON
+        )
+
+
+class ApiError(Failure):
+    """The daemon refused; `status` and `code` as in contract 3."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.error_code = code
+
+
+class BrokenAnswer(Failure):
+    """The connection ended in the middle of an answer."""
+
+
+def model_path(model_id: str, ending: str = "") -> str:
+    """The path of a model; its id, slashes included, is one encoded segment."""
+    return f"/v1/models/{quote(model_id, safe='')}{ending}"
+
+
+class Client:
+    """Calls to one daemon. Each call is one connection."""
+
+    def __init__(self, base_url: str, settings: Settings) -> None:
+        self.base_url = base_url
+        self._settings = settings
+
+    def get(self, path: str) -> Any:
+        """The JSON that GET answers. Raises ApiError, NoDaemon."""
+        return self.call("GET", path)
+
+    def call(self, method: str, path: str, body: Any = None, *, timeout_s: float = LONG_S) -> Any:
+        """The JSON of the answer, None when it is empty. Raises ApiError, NoDaemon, BrokenAnswer."""
+        with self.open(method, path, body, timeout_s=timeout_s) as response:
+            data = response.read()
+            return json.loads(data) if data else None
+
+    @contextmanager
+    def open(
+        self, method: str, path: str, body: Any = None, *, timeout_s: float = LONG_S
+    ) -> Iterator[http.client.HTTPResponse]:
+        """The answer's head is there; read its body inside. Leaving closes the connection."""
+        with closing(self._connection()) as connection:
+            try:
+                connection.connect()
+            except (OSError, http.client.HTTPException) as error:
+                if isinstance(error, ssl.SSLError):
+                    raise Failure(f"{self.base_url}: {error.reason or error}") from None
+                raise NoDaemon(self._settings.root) from None
+            connection.sock.settimeout(timeout_s)
+            data = None if body is None else json.dumps(body).encode()
+            try:
+                connection.request(method, path, body=data, headers=self._headers())
+                response = connection.getresponse()
+                if response.status >= 400:
+                    raise _refusal(response.status, response.read())
+            except (OSError, http.client.HTTPException) as error:
+                raise self._broken(error) from None
+            try:
+                yield response
+            except (http.client.HTTPException, ConnectionResetError, TimeoutError, ssl.SSLError) as error:
+                raise self._broken(error) from None
+
+    def events(self) -> Iterator[tuple[str, Any]]:
+        """`(name, data)` of `/v1/events`, from the snapshot on, until the daemon ends."""
+        with self.open("GET", "/v1/events") as response:
+            yield from server_sent_events(response)
+
+    def _broken(self, error: Exception) -> BrokenAnswer:
+        return BrokenAnswer(f"the connection to {self.base_url} broke off ({error or type(error).__name__})")
+
+    def _connection(self) -> http.client.HTTPConnection:
+        parts = urlsplit(self.base_url)
+        host = parts.hostname or "127.0.0.1"
+        if parts.scheme != "https":
+            return http.client.HTTPConnection(host, parts.port, timeout=CONNECT_S)
+        context = ssl.create_default_context()
+        if self._settings.tls_cert is not None:
+            # Our own certificate names the machine, and we call it by a loopback address.
+            context.load_verify_locations(self._settings.tls_cert)
+            context.check_hostname = False
+        return http.client.HTTPSConnection(host, parts.port, timeout=CONNECT_S, context=context)
+
+    def _headers(self) -> dict[str, str]:
+        headers = {"Content-Type": "application/json", "User-Agent": f"janagent-cli/{__version__}"}
+        if self._settings.api_key is not None:
+            headers["Authorization"] = f"Bearer {self._settings.api_key.get_secret_value()}"
+        return headers
+
+
+def lines(response: http.client.HTTPResponse) -> Iterator[str]:
+    """The lines of a text stream as they come, each with its newline.
+
+    Iterating over the response itself would end quietly where a chunked answer breaks off: its `readline`
+    peeks first and drops the error that `read1` raises.
+    """
+    kept = b""
+    while data := response.read1(65536):
+        *whole, kept = (kept + data).split(b"\n")
+        for line in whole:
+            yield line.decode("utf-8", "replace") + "\n"
+    if kept:
+        yield kept.decode("utf-8", "replace")
+
+
+def server_sent_events(response: http.client.HTTPResponse) -> Iterator[tuple[str, Any]]:
+    """`(event name, decoded data)`; the name is `message` when none is given; ends at `[DONE]` or the end.
+
+    https://html.spec.whatwg.org/multipage/server-sent-events.html, as far as our own API uses it.
+    """
+    name, data = "message", ""
+    for raw in lines(response):
+        line = raw.rstrip("\r\n")
+        if line.startswith("data:"):
+            data += line[5:].removeprefix(" ")
+        elif line.startswith("event:"):
+            name = line[6:].strip()
+        elif not line and data:
+            if data == "[DONE]":
+                return
+            yield name, json.loads(data)
+            name, data = "message", ""
+
+
+def _refusal(status: int, body: bytes) -> ApiError:
+    try:
+        error = json.loads(body)["error"]
+        return ApiError(status, str(error["code"]), str(error["message"]))
+    except (ValueError, TypeError, KeyError):
+        return ApiError(
+            status, "unknown", f"the server answered {status} {http.client.responses.get(status, '')}"
+        )
+
+
+def connect(root: Path | None, config: Path | None) -> Client:
+    """The client for the daemon of the root in force.
+
+    A root that the person names must have a daemon of its own: falling back to whatever answers on the
+    usual port could delete from another root. Raises ConfigError, NoDaemon.
+    """
+    from janagent.config import Settings
+
+    settings = Settings.load({"root": root}, config=config)
+    url = find_daemon(settings.root)
+    if url is None and root is not None:
+        raise NoDaemon(settings.root)
+    return Client(url or settings.url, settings)
