@@ -6,12 +6,12 @@ never whether to: every decision is the machine's. It logs one line per action, 
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self, assert_never
+from typing import Any, Self, assert_never
 
 import aiohttp
 
@@ -136,7 +136,7 @@ class Executor:
             case _:
                 assert_never(action)
 
-    def _spawn(self, coro: "asyncio._CoroutineLike[None]", *, name: str) -> None:
+    def _spawn(self, coro: Coroutine[Any, Any, None], *, name: str) -> None:
         task = aio.create_task(coro, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

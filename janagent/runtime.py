@@ -321,7 +321,7 @@ class Runtime:
 def limits_of(settings: Settings) -> Limits:
     """The settings that the policy obeys."""
     return Limits(
-        hot_load=settings.hot_load,
+        hot_load=settings.hot_load.value,
         idle_unload_s=settings.idle_unload_s,
         drain_s=settings.drain_s,
         load_wait_s=settings.load_wait_s,

@@ -15,6 +15,8 @@ from tests.core.driver import GB, entry
 def llama(**changes: Any) -> Header:
     """The header figures of Llama 3.1 8B (its published config)."""
     figures: dict[str, Any] = {
+        "version": 3,
+        "required_bytes": 1,
         "architecture": "llama",
         "context_length": 131072,
         "block_count": 32,
