@@ -1,0 +1,98 @@
+"""What DELETE takes away, and what it never touches."""
+
+from pathlib import Path
+
+import pytest
+
+from janagent.folder.entry import Binary, Condition, ModelEntry, Role
+from janagent.folder.manifest import Manifest
+from janagent.folder.removal import obstacle, remove_files
+
+
+def model(models: Path, folder: str, *binaries: str, shared: tuple[str, ...] = ()) -> ModelEntry:
+    """A model `folder/m.json` with its files made on disk."""
+    (models / folder).mkdir(parents=True, exist_ok=True)
+    (models / folder / "m.json").write_text("{}")
+    made = []
+    for name in binaries:
+        path = models / folder / name
+        if not path.exists():
+            path.write_bytes(b"GGUF")
+        about = (f"models/{folder}/{name}", path, 4, Role.MODEL, name in shared, (1, 2, 3, 4))
+        made.append(Binary(*about))
+    return ModelEntry(
+        key=f"{folder}/m.json",
+        id="m",
+        aliases=(),
+        path=f"models/{folder}/m.json",
+        manifest=Manifest(),
+        has_manifest=True,
+        condition=Condition.COMPLETE,
+        binaries=tuple(made),
+    )
+
+
+def test_manifest_binaries_and_the_empty_folders_go_but_never_models(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    entry = model(models, "a/b/c", "m-00001-of-00002.gguf", "m-00002-of-00002.gguf")
+    remove_files(entry, models=models)
+    assert list(models.iterdir()) == []
+
+
+def test_other_files_of_the_folder_stay(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    entry = model(models, "a", "m.gguf")
+    (models / "a" / "notes.txt").write_text("mine")
+    remove_files(entry, models=models)
+    assert [path.name for path in (models / "a").iterdir()] == ["notes.txt"]
+
+
+def test_a_binary_that_another_model_uses_stays(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    entry = model(models, "a", "m.gguf", shared=("m.gguf",))
+    remove_files(entry, models=models)
+    assert [path.name for path in (models / "a").iterdir()] == ["m.gguf"]
+
+
+def test_a_linked_binary_outside_is_refused_by_the_name_of_the_link(tmp_path: Path) -> None:
+    models, outside = tmp_path / "models", tmp_path / "precious.gguf"
+    outside.write_bytes(b"GGUF")
+    (models / "a").mkdir(parents=True)
+    (models / "a" / "m.gguf").symlink_to(outside)
+    entry = model(models, "a", "m.gguf")
+    reason = obstacle(entry, models=models)
+    assert reason is not None
+    assert "models/a/m.gguf is a link" in reason
+    with pytest.raises(OSError, match="link"):
+        remove_files(entry, models=models)
+    assert outside.exists()
+    assert (models / "a" / "m.json").exists()
+
+
+def test_a_linked_folder_outside_is_refused_by_the_name_of_the_link(tmp_path: Path) -> None:
+    models, outside = tmp_path / "models", tmp_path / "elsewhere"
+    outside.mkdir()
+    models.mkdir()
+    (models / "a").symlink_to(outside)
+    entry = model(models, "a", "m.gguf")
+    reason = obstacle(entry, models=models)
+    assert reason is not None
+    assert reason.startswith("models/a is a link")
+
+
+def test_a_models_folder_that_is_itself_a_link_is_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    models = tmp_path / "models"
+    models.symlink_to(tmp_path / "disk")
+    entry = model(models, "a", "m.gguf")
+    assert obstacle(entry, models=models) is None
+    remove_files(entry, models=models)
+    assert list((tmp_path / "disk").iterdir()) == []
+
+
+def test_a_file_that_is_already_gone_is_no_error(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    entry = model(models, "a", "m.gguf")
+    (models / "a" / "m.gguf").unlink()
+    remove_files(entry, models=models)
+    assert list(models.iterdir()) == []
