@@ -2,10 +2,12 @@
 
 import io
 import logging
+import time
+from typing import Any
 
 import pytest
 
-from janagent.redact import RedactingFilter, is_secret_name, redact, redact_text
+from janagent.redact import RedactingFilter, is_secret_name, redact, redact_text, redact_url
 
 
 @pytest.mark.parametrize(
@@ -50,6 +52,67 @@ def test_an_empty_secret_is_shown_as_empty() -> None:
 )  # fmt: skip
 def test_urls_lose_their_user_info_and_query_values(text: str, expected: str) -> None:
     assert redact_text(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://u:p/w@hub.example/a", "https://***@hub.example/a"),
+        ("https://hub.example:8443/a@main", "https://hub.example:8443/a@main"),
+        ("https://hub.example/cb#access_token=abc", "https://hub.example/cb#access_token=***"),
+        ("f.gguf?download=true&sig=abc", "f.gguf?download=true&sig=***"),
+        ("hub.example/f?X-Amz-Signature=abc", "hub.example/f?X-Amz-Signature=***"),
+        ("me:pw@hub.example/f", "***@hub.example/f"),
+        ("https://hub.example/f", "https://hub.example/f"),
+    ],
+)
+def test_a_field_that_is_a_url_loses_its_secrets_with_or_without_a_scheme(url: str, expected: str) -> None:
+    assert redact({"origin": [url]}) == {"origin": [expected]}
+    assert redact_url(url) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["USER: ", "a?b = c", "TheBloke/zephyr-7B-beta-GGUF", "me@example.com", "a: b@c"]
+)
+def test_other_fields_stay_as_they_are(text: str) -> None:
+    assert redact(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("api_key=abc123, ctx_len=5", "api_key=***, ctx_len=5"),
+        ('{"API-KEY": "sk-1", "x": 1}', '{"API-KEY": "***", "x": 1}'),
+        ("{'hf_token': 'a\\'b', 'x': 1}", "{'hf_token': '***', 'x': 1}"),
+        ("api-key: 9f86d081884c", "api-key: ***"),
+        ("Incorrect API key provided: sk-abcdefghijklmnop1234", "Incorrect API key provided: ***"),
+        ("with hf_abcdefghijklmnopqrst", "with ***"),
+        ("EOS token = 2 '</s>'", "EOS token = 2 '</s>'"),
+        ("max_tokens=5 token_limit=7", "max_tokens=5 token_limit=7"),
+        ("api_key: unknown, did you mean API-KEY?", "api_key: unknown, did you mean API-KEY?"),
+    ],
+)
+def test_text_loses_what_stands_behind_a_telling_name(text: str, expected: str) -> None:
+    assert redact_text(text) == expected
+
+
+def test_a_bottomless_object_is_hidden_where_nobody_looks_any_more() -> None:
+    value: dict[str, Any] = {"API-KEY": "sk-1"}
+    for _ in range(100_000):
+        value = {"x": value}
+    shown = redact(value)
+    for _ in range(200):
+        shown = shown["x"]
+    assert shown == "***"
+
+
+@pytest.mark.parametrize(
+    "text", ["a" * 200_000 + "key", "secret" * 30_000, "a" * 200_000 + "://", "token:" * 30_000]
+)
+def test_a_hostile_log_line_takes_no_time(text: str) -> None:
+    begin = time.perf_counter()
+    redact_text(text)
+    assert time.perf_counter() - begin < 1
 
 
 def test_a_log_handler_with_the_filter_writes_no_secret() -> None:
