@@ -1,0 +1,173 @@
+"""What is inside the files of a `Tree`, read once per identity: manifests, headers, completeness.
+
+Owns the rules of time for content: a JSON younger than 1 s that is empty or cannot be parsed is not judged; a
+binary is complete when it is as long as its header says and closed by its writer or unchanged for 1 s
+(contract, section 1). Knows nothing of which file belongs to which. Neighbours: `tree` gives the files,
+`entries` asks.
+
+`now` is time.monotonic. The wall clock is used in one place only, the age of a file by its mtime: at the
+first sight of a file nothing else says that it has been lying there for long.
+"""
+
+import errno
+import time
+from dataclasses import dataclass
+
+from janagent.folder.fault import Fault
+from janagent.folder.gguf import Inspection, Kind, inspect, tail_is_hole
+from janagent.folder.listing import Identity
+from janagent.folder.manifest import MAX_MANIFEST_BYTES, Reading, read_manifest
+from janagent.folder.tree import SETTLE_S, File, Folder
+
+_COARSE_NS = 10_000_000
+"""An mtime that is a multiple of this may come from a file system (FAT, HFS+, old NFS) on which two saves in
+a row can look alike."""
+
+
+@dataclass(slots=True)
+class Known:
+    """What is remembered of one file."""
+
+    reading: Reading | None = None
+    """The last one that was judged."""
+    read: Identity | None = None
+    inspection: Inspection | None = None
+    inspected: Identity | None = None
+    whole: Identity | None = None
+    """The identity at which it was found complete."""
+    hole: Identity | None = None
+    """The identity at which its tail was found to be a hole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A reading, and how many seconds later another look may tell more (None: not by itself)."""
+
+    reading: Reading | None
+    again_in_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wholeness:
+    """Whether a binary is complete: then `lack` is empty, else it says how much there is."""
+
+    lack: str = ""
+    again_in_s: float | None = None
+
+
+def read_json(folder: Folder, file: File, *, now: float) -> Look:
+    """The manifest in a `*.json` file, as last judged; no reading at all when nothing could be judged yet."""
+    known = _known(file)
+    if file.vanished_at is not None or file.broken:
+        return Look(known.reading)
+    young_for_s = _settles_in(file, now)
+    is_coarse = file.mtime_ns % _COARSE_NS == 0
+    if known.read == file.identity and not (young_for_s and is_coarse):
+        return Look(known.reading)
+    reading, is_final = _read(folder.real_path(file), file.size_bytes)
+    if young_for_s and (reading is None or (reading.manifest is None and reading.fault is not None)):
+        return Look(known.reading, young_for_s)
+    if reading is not None:
+        known.reading, known.read = reading, file.identity if is_final else None
+    return Look(known.reading, young_for_s if young_for_s and is_coarse else None)
+
+
+def _read(path: str, size_bytes: int) -> tuple[Reading | None, bool]:
+    """The reading (None: the file went away), and whether the same bytes would give it again."""
+    if size_bytes > MAX_MANIFEST_BYTES:
+        message = f"the file has {human_bytes(size_bytes)}; a manifest may have at most 1 MiB"
+        return Reading(None, Fault("invalid", message), is_manifest_like=False), True
+    try:
+        with open(path, "rb") as stream:
+            return read_manifest(stream.read(MAX_MANIFEST_BYTES + 1)), True
+    except OSError as error:
+        if error.errno == errno.ENOENT:
+            return None, False
+        message = f"the file cannot be read ({error.strerror}); make it readable for janagent"
+        return Reading(None, Fault("invalid", message), is_manifest_like=False), False
+
+
+def inspection(folder: Folder, file: File, *, now: float) -> Inspection:
+    """What kind of file it is. A growing file keeps the header it showed first until it rests."""
+    known = _known(file)
+    if file.broken:
+        return Inspection(Kind.UNREADABLE, message=f"is a link to {file.broken}, which is not there")
+    if known.inspection is not None:
+        same_file = known.inspected is not None and known.inspected[:2] == file.identity[:2]
+        has_header = known.inspection.header is not None
+        if (
+            file.vanished_at is not None
+            or known.inspected == file.identity
+            or (same_file and has_header and not _is_closed(file) and _settles_in(file, now))
+        ):
+            return known.inspection
+    elif file.vanished_at is not None:
+        return Inspection(Kind.OTHER)
+    found = inspect(folder.real_path(file))
+    # What the system refuses to read may be readable the next time without a new mtime (chmod).
+    known.inspection, known.inspected = found, None if found.kind is Kind.UNREADABLE else file.identity
+    return found
+
+
+def wholeness(folder: Folder, file: File, found: Inspection, *, now: float) -> Wholeness:
+    """Whether `file`, of which `found` is the inspection, is all there."""
+    known = _known(file)
+    is_unfinished = folder.is_unfinished(file)
+    if file.vanished_at is not None or (known.whole == file.identity and not is_unfinished):
+        return Wholeness()
+    rests_in_s = 0.0 if _is_closed(file) else _settles_in(file, now)
+    lack = _lack(file, found)
+    if lack:
+        return Wholeness(lack, rests_in_s or None)
+    total = human_bytes(file.size_bytes)
+    if is_unfinished:
+        return Wholeness(f"{total} set aside, and {file.name}.aria2 says that a download goes on")
+    if rests_in_s:
+        return Wholeness(f"100 % of {total}, still being written", rests_in_s)
+    if known.hole == file.identity or tail_is_hole(folder.real_path(file), file.size_bytes):
+        known.hole = file.identity
+        return Wholeness(f"{total} set aside, but the end is not written yet")
+    known.whole = file.identity
+    return Wholeness()
+
+
+def _lack(file: File, found: Inspection) -> str:
+    size_bytes = file.size_bytes
+    if found.header is None:
+        what = "nothing" if size_bytes == 0 else human_bytes(size_bytes)
+        return f"{what} so far, not even the header is all there"
+    required_bytes = found.header.required_bytes
+    if size_bytes < required_bytes:
+        return f"{size_bytes * 100 // required_bytes} % of {human_bytes(required_bytes)}"
+    return ""
+
+
+def _settles_in(file: File, now: float) -> float:
+    """Seconds until size and mtime have stood still for SETTLE_S; 0 when they have."""
+    age_s = now - file.since
+    age_by_mtime_s = time.time() - file.mtime_ns / 1e9
+    if age_by_mtime_s > age_s:
+        age_s = age_by_mtime_s
+    return max(0.0, SETTLE_S - age_s)
+
+
+def _is_closed(file: File) -> bool:
+    return file.closed == file.identity
+
+
+def _known(file: File) -> Known:
+    if not isinstance(file.known, Known):
+        file.known = Known()
+    return file.known
+
+
+def human_bytes(size_bytes: int) -> str:
+    """`4.1 GB`: decimal units, as file managers and download pages show them."""
+    if size_bytes < 1000:
+        return f"{size_bytes} bytes"
+    size = float(size_bytes)
+    for unit in ("kB", "MB", "GB", "TB"):
+        size /= 1000
+        if size < 999.5 or unit == "TB":
+            break
+    return f"{size:.0f} {unit}" if size >= 99.5 else f"{size:.1f} {unit}"

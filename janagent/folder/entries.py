@@ -1,0 +1,371 @@
+"""Builds the models of one folder: which JSON is a manifest, what it claims, what is left over.
+
+Owns the sentences of faults about files. The rules themselves are in `pairing`, what a file holds in
+`contents`, where files are in `tree`; ids are given later by `catalog`. One folder is built from scratch each
+time.
+"""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+from janagent.folder.contents import inspection, read_json, wholeness
+from janagent.folder.derived import MODEL_JSON, artifact_key, names_of, runtime_key, source_of
+from janagent.folder.entry import Binary, Condition, ModelEntry, Role
+from janagent.folder.fault import Fault
+from janagent.folder.gguf import Header, Inspection, Kind
+from janagent.folder.ids import Names
+from janagent.folder.listing import join
+from janagent.folder.manifest import DEFAULT, Manifest, Reading
+from janagent.folder.pairing import (
+    Candidate,
+    Choice,
+    Claim,
+    ModelSet,
+    choose,
+    fitting_projector,
+    has_binary_suffix,
+    model_sets,
+    stem_of,
+)
+from janagent.folder.tree import SETTLE_S, File, Folder, Tree
+
+HOT_LOAD_AFTER_S: Final = 2.0
+"""An unclaimed file may only wait for its manifest; so long it is not hot-loaded (contract, section 1)."""
+_HIDDEN_KINDS: Final = frozenset({Kind.PROJECTOR, Kind.PART, Kind.ADAPTER, Kind.VOCAB_ONLY})
+_NOT_MODELS: Final = {
+    Kind.PROJECTOR: "is a projector, not a model: name the model's own file",
+    Kind.ADAPTER: "is a LoRA adapter, not a model: name the model's own file",
+    Kind.PART: "is a later part of a split set: name its first part",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A model whose id and sharing are still open."""
+
+    entry: ModelEntry
+    names: Names
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What one folder amounts to."""
+
+    drafts: tuple[Draft, ...] = ()
+    again_in_s: float | None = None
+    """Look again after this long: something may settle without an event."""
+    problems: tuple[str, ...] = ()
+    claims: frozenset[str] = frozenset()
+    """Binaries that its manifests claim, as paths below `models`."""
+    reaches_below: bool = False
+    """A manifest names files in folders below this one."""
+
+
+@dataclass(slots=True)
+class _Verdict:
+    """What became of one model's files."""
+
+    condition: Condition = Condition.COMPLETE
+    fault: Fault | None = None
+    binaries: tuple[Binary, ...] = ()
+    header: Header | None = None
+    warnings: list[str] = field(default_factory=list)
+
+    def fail(self, condition: Condition, code: str, message: str) -> None:
+        """Keep the first fault found."""
+        if self.fault is None:
+            self.condition, self.fault = condition, Fault(code, message)
+
+
+def build(
+    tree: Tree, folder: Folder, *, now: float, budget_bytes: int | None, taken: Collection[str] = ()
+) -> Built:
+    """The models of `folder`. `taken`: paths below `models` that manifests in folders above have claimed."""
+    return _Builder(tree, folder, now, budget_bytes, taken).build()
+
+
+class _Builder:
+    """One run over one folder."""
+
+    def __init__(
+        self, tree: Tree, folder: Folder, now: float, budget_bytes: int | None, taken: Collection[str]
+    ) -> None:
+        self._tree = tree
+        self._folder = folder
+        self._now = now
+        self._budget_bytes = budget_bytes
+        self._taken = taken
+        self._files: dict[str, tuple[Folder, File]] = {}
+        self._found: dict[str, Inspection] = {}
+        self._claims: set[str] = set()
+        self._again_in_s: float | None = None
+
+    def build(self) -> Built:
+        jsons: list[File] = []
+        for file in self._folder.files.values():
+            if file.name.lower().endswith(".json"):
+                jsons.append(file)
+            else:
+                self._files[file.name] = (self._folder, file)
+        manifests = list(self._manifests(jsons))
+        reaches_below = any(_reaches_below(reading.manifest) for _, reading in manifests)
+        if reaches_below:
+            self._add_files_below()
+        candidates = [self._candidate(name) for name in self._files]
+        drafts = [self._claimed_model(file, reading, candidates) for file, reading in manifests]
+        if not any(draft.entry.condition is Condition.INVALID for draft in drafts):
+            drafts.extend(self._unclaimed_models(candidates))
+        return Built(
+            drafts=tuple(drafts),
+            again_in_s=self._again_in_s,
+            problems=self._problems(drafts),
+            claims=frozenset(self._claims),
+            reaches_below=reaches_below,
+        )
+
+    # Files
+
+    def _wait(self, again_in_s: float | None) -> None:
+        if again_in_s is not None and (self._again_in_s is None or again_in_s < self._again_in_s):
+            self._again_in_s = again_in_s
+
+    def _add_files_below(self) -> None:
+        start = join(self._folder.name, "")
+        for name, folder in self._tree.folders.items():
+            if name.startswith(start) and name != self._folder.name:
+                for file in folder.files.values():
+                    if not file.name.lower().endswith(".json"):
+                        self._files[f"{name[len(start) :]}/{file.name}"] = (folder, file)
+
+    def _inspect(self, name: str) -> Inspection:
+        found = self._found.get(name)
+        if found is None:
+            folder, file = self._files[name]
+            found = self._found[name] = inspection(folder, file, now=self._now)
+        return found
+
+    def _candidate(self, name: str) -> Candidate:
+        found = self._inspect(name)
+        return Candidate(name, found.kind, self._files[name][1].size_bytes, found.header)
+
+    def _key(self, name: str) -> str:
+        return join(self._folder.name, name)
+
+    # Manifests
+
+    def _manifests(self, jsons: Iterable[File]) -> Iterable[tuple[File, Reading]]:
+        for file in jsons:
+            look = read_json(self._folder, file, now=self._now)
+            self._wait(look.again_in_s)
+            if look.reading is not None and (look.reading.is_manifest_like or self._is_named_so(file)):
+                yield file, look.reading
+
+    def _is_named_so(self, file: File) -> bool:
+        """Whether its name makes a JSON a manifest: `model.json`, or the stem of a binary beside it."""
+        if file.name.lower() == MODEL_JSON:
+            return True
+        stem = stem_of(file.name)
+        return any(
+            stem_of(name) == stem and (has_binary_suffix(name) or self._inspect(name).kind is not Kind.OTHER)
+            for name in self._files
+        )
+
+    def _claimed_model(self, file: File, reading: Reading, candidates: list[Candidate]) -> Draft:
+        manifest = reading.manifest or DEFAULT
+        verdict = _Verdict()
+        if reading.fault is not None or reading.manifest is None:
+            fault = reading.fault or Fault("invalid", "the file holds no JSON object")
+            verdict.fail(Condition.INVALID, fault.code, fault.message)
+        elif not manifest.is_remote:
+            claim = Claim(self._stems(file), manifest.download_name, manifest.files)
+            choice = choose(claim, candidates, budget_bytes=self._budget_bytes)
+            verdict = self._judge(choice, file.name, manifest)
+        return self._draft(file, manifest, verdict, warnings=reading.warnings)
+
+    def _stems(self, file: File) -> tuple[str, ...]:
+        stem = stem_of(file.name)
+        return (stem, self._folder_name()) if file.name.lower() == MODEL_JSON else (stem,)
+
+    def _folder_name(self) -> str:
+        return self._folder.name.rpartition("/")[2] or "models"
+
+    def _judge(self, choice: Choice, json_name: str, manifest: Manifest) -> _Verdict:
+        verdict = _Verdict(warnings=list(choice.warnings))
+        if choice.model is not None:
+            self._judge_files(verdict, choice.model, choice.projector)
+            for binary in verdict.binaries:
+                self._claims.add(binary.path.partition("/")[2])
+            for name in (*choice.model.names, *((choice.projector,) if choice.projector else ())):
+                if name in self._files:
+                    claimed = self._files[name][1]
+                    claimed.claimed, claimed.unclaimed_since = claimed.identity[:2], None
+        elif choice.absent:
+            names = _listing(choice.absent)
+            is_are, it = ("is", "it") if len(choice.absent) == 1 else ("are", "them")
+            message = f"{names} {is_are} not there: put {it} beside {json_name}{_source(manifest)}"
+            verdict.fail(Condition.MISSING, "missing", message)
+        elif choice.rivals:
+            verdict.fail(
+                Condition.INVALID,
+                "invalid",
+                f"several models are beside {json_name}, and nothing says which one is meant: "
+                f"{_listing(choice.rivals)}. Name one in download_url or files, or give it the same stem",
+            )
+        elif choice.refused:
+            name = choice.refused[0]
+            verdict.fail(Condition.INVALID, "invalid", f"{name} {self._refusal(name)}")
+        else:
+            message = f"no model file: put a GGUF beside {json_name}{_source(manifest)}"
+            verdict.fail(Condition.MISSING, "missing", message)
+        return verdict
+
+    # Binaries
+
+    def _judge_files(self, verdict: _Verdict, model: ModelSet, projector: str | None) -> None:
+        """Fill in binaries, header and the first fault of a model's files."""
+        verdict.header = model.header
+        present = [name for name in model.names if name in self._files]
+        roles = {name: Role.MODEL if name == model.names[0] else Role.PART for name in present}
+        if projector is not None:
+            roles[projector] = Role.PROJECTOR
+        verdict.binaries = tuple(self._binary(name, role) for name, role in roles.items())
+        for name in roles:
+            self._judge_kind(verdict, name)
+        if model.is_misnamed and model.header is not None:
+            count = model.header.split_count
+            verdict.fail(
+                Condition.INVALID,
+                "invalid",
+                f"{model.names[0]} is the first of {count} parts, but only a name that ends in "
+                f"-00001-of-{count:05d}.gguf leads to the others: rename it",
+            )
+        if model.absent:
+            message = (
+                f"incomplete: {_listing(model.absent)} of a split set not there; put it beside the others"
+            )
+            verdict.fail(Condition.MISSING, "incomplete", message)
+        for name in roles:
+            self._judge_size(verdict, name)
+        if model.header is not None:
+            verdict.warnings.extend(f"{model.names[0]}: {note}" for note in model.header.notes)
+
+    def _judge_kind(self, verdict: _Verdict, name: str) -> None:
+        found = self._inspect(name)
+        if self._files[name][1].broken:
+            message = f"{name} {found.message}: bring that file back, or replace the link"
+            verdict.fail(Condition.MISSING, "missing", message)
+        elif found.header is None and found.kind not in (Kind.EMPTY, Kind.INCOMPLETE_HEADER):
+            verdict.fail(Condition.INVALID, "invalid", f"{name} {self._refusal(name)}")
+        elif found.kind is Kind.VOCAB_ONLY:
+            verdict.fail(Condition.INVALID, "invalid", f"{name} {found.message}: get the model itself")
+
+    def _judge_size(self, verdict: _Verdict, name: str) -> None:
+        folder, file = self._files[name]
+        whole = wholeness(folder, file, self._inspect(name), now=self._now)
+        self._wait(whole.again_in_s)
+        if whole.lack:
+            verdict.fail(Condition.MISSING, "incomplete", f"incomplete: {whole.lack} ({name})")
+
+    def _refusal(self, name: str) -> str:
+        found = self._inspect(name)
+        return _NOT_MODELS.get(found.kind) or found.message or "is no model"
+
+    def _binary(self, name: str, role: Role) -> Binary:
+        folder, file = self._files[name]
+        return Binary(
+            path=f"models/{join(folder.name, file.name)}",
+            real_path=Path(folder.real_path(file)),
+            size_bytes=file.size_bytes,
+            role=role,
+            shared=False,
+            identity=file.identity,
+        )
+
+    # What no manifest claims
+
+    def _unclaimed_models(self, candidates: list[Candidate]) -> Iterable[Draft]:
+        beside = [candidate for candidate in candidates if "/" not in candidate.name]
+        projectors = [candidate for candidate in beside if candidate.kind is Kind.PROJECTOR]
+        for model in model_sets(beside):
+            if not self._is_listed(model):
+                continue
+            file = self._files[model.names[0]][1]
+            verdict = _Verdict()
+            self._judge_files(verdict, model, fitting_projector(model, projectors))
+            if file.unclaimed_since is None:
+                file.unclaimed_since = self._now
+            yield self._draft(file, None, verdict)
+
+    def _is_listed(self, model: ModelSet) -> bool:
+        """A GGUF is, and a file that calls itself one in its name, so that its fault can be seen."""
+        name = model.names[0]
+        if model.kind in _HIDDEN_KINDS or name not in self._files:
+            return False
+        if any(self._key(part) in self._claims or self._key(part) in self._taken for part in model.names):
+            return False
+        if model.kind is Kind.MODEL:
+            return True
+        file = self._files[name][1]
+        young_for_s = SETTLE_S - (self._now - file.since)
+        if model.kind is Kind.EMPTY and young_for_s > 0:
+            self._wait(young_for_s)
+            return False
+        return name.lower().endswith(".gguf")
+
+    # Entries
+
+    def _draft(
+        self, file: File, manifest: Manifest | None, verdict: _Verdict, *, warnings: Iterable[str] = ()
+    ) -> Draft:
+        shown = manifest or DEFAULT
+        is_invalid = verdict.condition is Condition.INVALID
+        entry = ModelEntry(
+            key=self._key(file.name),
+            id="",
+            aliases=(),
+            path=f"models/{self._key(file.name)}",
+            manifest=shown,
+            has_manifest=manifest is not None,
+            condition=verdict.condition,
+            fault=verdict.fault,
+            warnings=(*warnings, *verdict.warnings),
+            binaries=verdict.binaries,
+            header=verdict.header,
+            created=file.mtime_ns // 1_000_000_000 if shown.created is None else shown.created,
+            owned_by=shown.owned_by or shown.origin_owner or "local",
+            artifact_key="" if is_invalid else artifact_key(shown),
+            runtime_key="" if is_invalid else runtime_key(shown, verdict.binaries),
+        )
+        names = names_of(folder=self._folder.name, file_name=file.name, manifest=manifest)
+        return Draft(entry if manifest is not None else _waiting(entry, file), names)
+
+    def _problems(self, drafts: Iterable[Draft]) -> tuple[str, ...]:
+        """What is wrong in the folder and not already the fault of one of its models."""
+        shown = tuple(f"{draft.entry.key}: " for draft in drafts)
+        return tuple(problem for problem in self._folder.problems if not problem.startswith(shown))
+
+
+def _waiting(entry: ModelEntry, file: File) -> ModelEntry:
+    """A bare model: its manifest may be about to come, or was just removed."""
+    return replace(
+        entry,
+        hot_load_after_s=(file.unclaimed_since or 0.0) + HOT_LOAD_AFTER_S,
+        may_hot_load=file.claimed != file.identity[:2],
+    )
+
+
+def _reaches_below(manifest: Manifest | None) -> bool:
+    if manifest is None or manifest.is_remote:
+        return False
+    return "/" in (manifest.download_name or "") or any("/" in pattern for pattern in manifest.files)
+
+
+def _listing(names: tuple[str, ...]) -> str:
+    return ", ".join(names)
+
+
+def _source(manifest: Manifest) -> str:
+    source = source_of(manifest)
+    return f" (it comes from {source})" if source else ""

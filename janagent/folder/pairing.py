@@ -1,0 +1,378 @@
+"""Which binary belongs to which manifest: rules 1 to 5 of the contract, projectors and split sets.
+
+Pure: names, kinds and headers in, a `Choice` out; no file is touched and no sentence about content is made
+here (`entries` does both). Names are paths relative to the manifest's folder.
+"""
+
+import fnmatch
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from janagent.folder.gguf import Header, Kind
+from janagent.folder.quantization import best_for, tag_of, tags_match
+
+BINARY_SUFFIXES: Final = (".gguf", ".ggml", ".bin", ".proj")
+_SPLIT: Final = re.compile(r"(.+)-(\d{5})-of-(\d{5})(\.[^./]*)?", re.DOTALL)
+_PROJECTOR_ORDER: Final = ("F16", "BF16", "Q8_0", "F32")
+_MOST_NAMED: Final = 10
+_STARTED: Final = frozenset({Kind.INCOMPLETE_HEADER, Kind.EMPTY})
+"""Kinds of a file that may still become a model."""
+_FOREIGN: Final = frozenset({Kind.PROJECTOR, Kind.ADAPTER, Kind.VOCAB_ONLY})
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One file of the folder that is no JSON."""
+
+    name: str
+    kind: Kind
+    size_bytes: int
+    header: Header | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSet:
+    """One model as files: a single one, or the parts of a split set in order."""
+
+    names: tuple[str, ...]
+    """The parts that are there; the first name stands for the set, there or not."""
+    kind: Kind
+    size_bytes: int
+    header: Header | None
+    """Of the first part."""
+    stem: str
+    """Name without suffix and part number."""
+    absent: tuple[str, ...] = ()
+    """Parts that should be there (the first few of them)."""
+    is_misnamed: bool = False
+    """A split set whose name llama.cpp cannot take the other parts' names from."""
+
+    @property
+    def tag(self) -> str | None:
+        """Quantization by the name, else by the header."""
+        return self.named_tag or (tag_of(self.header.quantization or "") if self.header else None)
+
+    @property
+    def named_tag(self) -> str | None:
+        """Quantization by the name alone."""
+        return tag_of(_base(self.stem))
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a manifest says about its binaries."""
+
+    stems: tuple[str, ...]
+    """Its own stem; for `model.json` the folder's name too."""
+    download_name: str | None = None
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What the rules say. No model and nothing else set: there is none."""
+
+    model: ModelSet | None = None
+    projector: str | None = None
+    absent: tuple[str, ...] = ()
+    """Names that the manifest wants and that are not there."""
+    rivals: tuple[str, ...] = ()
+    """Models between which no rule decides."""
+    refused: tuple[str, ...] = ()
+    """Names that the manifest claims, none of which is a model."""
+    warnings: tuple[str, ...] = ()
+
+
+def stem_of(name: str) -> str:
+    """File name without folder, `.json` or a binary's suffix, and part number; `""` for a bare `.gguf`."""
+    name = _base(name)
+    split = _SPLIT.fullmatch(name)
+    if split is not None:
+        return split[1]
+    for suffix in (*BINARY_SUFFIXES, ".json"):
+        if name.lower().endswith(suffix):
+            return name[: -len(suffix)]
+    return name
+
+
+def has_binary_suffix(name: str) -> bool:
+    """Whether a name claims to be a binary, whatever the content."""
+    return name.lower().endswith(BINARY_SUFFIXES)
+
+
+def choose(claim: Claim, candidates: Sequence[Candidate], *, budget_bytes: int | None) -> Choice:
+    """Apply the rules in their order. `budget_bytes` is memory for rule 5; None: no limit.
+
+    1. the file named by `download_url`; 2. `files`, names or globs; both are final. 3. the same stem; else a
+    name that starts with it; else the only one whose quantization tag equals the stem's. 4. the only model in
+    the folder, unless its name carries another tag. 5. several quantizations of one model: the best for the
+    machine.
+    """
+    sets = model_sets(candidates)
+    listed, absent = _listed(claim.files, candidates)
+    named = _find(claim.download_name, candidates) if claim.download_name else None
+    if claim.download_name and named is None:
+        absent = (claim.download_name, *absent)
+    if absent:
+        return Choice(absent=absent)
+    if named is not None:  # rule 1
+        choice = _named(named, sets)
+    elif claim.files:  # rule 2
+        choice = _by_rules(claim, [s for s in sets if listed.intersection(s.names)], budget_bytes)
+        if choice == Choice():
+            choice = Choice(refused=tuple(sorted(listed)))
+    else:
+        beside = [s for s in sets if "/" not in s.names[0]]
+        choice = _by_rules(claim, beside, budget_bytes)
+    return _with_projector(choice, candidates, listed if claim.files else None)
+
+
+# Rules 1 and 2
+
+
+def _find(name: str, candidates: Iterable[Candidate]) -> str | None:
+    """The candidate of this name: exactly, else as a name beside the manifest, else but for case."""
+    names = [candidate.name for candidate in candidates]
+    for wanted in (name, _base(name)):
+        if wanted in names:
+            return wanted
+    matches = [found for found in names if found.casefold() in (name.casefold(), _base(name).casefold())]
+    return matches[0] if len(matches) == 1 else None
+
+
+def _listed(
+    patterns: Iterable[str], candidates: Sequence[Candidate]
+) -> tuple[frozenset[str], tuple[str, ...]]:
+    """Names that `files` selects, and those of its entries that select nothing."""
+    found: set[str] = set()
+    absent: list[str] = []
+    for pattern in patterns:
+        if any(character in pattern for character in "*?["):
+            beside = "/" in pattern
+            names = {
+                candidate.name
+                for candidate in candidates
+                if (beside or "/" not in candidate.name) and fnmatch.fnmatchcase(candidate.name, pattern)
+            }
+        else:
+            name = _find(pattern, candidates)
+            names = {name} if name is not None else set()
+        found |= names
+        if not names:
+            absent.append(pattern)
+    return frozenset(found), tuple(absent)
+
+
+def _named(name: str, sets: Iterable[ModelSet]) -> Choice:
+    for model in sets:
+        if name in model.names:
+            return Choice(model=model)
+    return Choice(refused=(name,))
+
+
+# Rules 3 to 5
+
+
+def _by_rules(claim: Claim, sets: Sequence[ModelSet], budget_bytes: int | None) -> Choice:
+    pool = _same_stem(claim.stems, sets) or _starting_with(claim.stems, sets)
+    if len(pool) == 1:
+        return Choice(model=pool[0])
+    pool = pool or [s for s in sets if _may_be_model(s)]
+    wanted = next((tag for stem in claim.stems if (tag := tag_of(stem))), None)
+    if wanted is not None:
+        matching = [s for s in pool if tags_match(wanted, s.tag)]
+        others = [s for s in pool if s.named_tag is None]
+        if not matching and not others and pool:
+            return Choice()
+        pool = matching or others
+    return _only_or_best(pool, budget_bytes)
+
+
+def _same_stem(stems: Iterable[str], sets: Iterable[ModelSet]) -> list[ModelSet]:
+    for stem in stems:
+        same = [s for s in sets if s.stem.casefold() == stem.casefold() and _claims_to_be_model(s)]
+        if same:
+            exact = [s for s in same if s.stem == stem]
+            good = [s for s in exact or same if s.kind is Kind.MODEL]
+            return good or exact or same
+    return []
+
+
+def _starting_with(stems: Iterable[str], sets: Iterable[ModelSet]) -> list[ModelSet]:
+    sets = [s for s in sets if _may_be_model(s)]
+    for stem in filter(None, stems):
+        begins = [s for s in sets if s.stem.casefold().startswith(stem.casefold())]
+        # `phi-2` means phi-2.Q4_0 rather than phi-25, where both are there.
+        at_a_word = [s for s in begins if not s.stem[len(stem) : len(stem) + 1].isalnum()]
+        if begins:
+            return at_a_word or begins
+    return []
+
+
+def _only_or_best(pool: Sequence[ModelSet], budget_bytes: int | None) -> Choice:
+    good = [s for s in pool if s.kind in (Kind.MODEL, Kind.PART)] or pool
+    if len(good) == 1:  # rule 4
+        return Choice(model=good[0])
+    rivals = [s for s in good if s.header is not None]
+    if not rivals:
+        return Choice(model=good[0]) if good else Choice()
+    if len({_dimensions(s.header) for s in rivals}) > 1:
+        return Choice(rivals=tuple(s.names[0] for s in rivals))
+    whole = [s for s in rivals if not s.absent and _is_long_enough(s)] or rivals
+    best = best_for(whole, budget_bytes)  # rule 5
+    rest = ", ".join(s.names[0] for s in good if s is not best)
+    return Choice(
+        model=best,
+        warnings=(f"{best.names[0]} was chosen among several quantizations; the others are {rest}",),
+    )
+
+
+def _may_be_model(model: ModelSet) -> bool:
+    """Whether it can be taken for a model without being named: by content, else by the name's suffix."""
+    if model.kind in (Kind.MODEL, Kind.PART):
+        return True
+    name = _base(model.names[0]).lower()
+    if model.kind in _FOREIGN or "mmproj" in name or name.endswith(".proj"):
+        return False
+    return model.kind is not Kind.SAFETENSORS and has_binary_suffix(name)
+
+
+def _claims_to_be_model(model: ModelSet) -> bool:
+    return model.kind not in (Kind.OTHER, Kind.EMPTY, Kind.UNREADABLE) or has_binary_suffix(model.names[0])
+
+
+def _dimensions(header: Header | None) -> tuple[object, ...]:
+    if header is None:
+        return ()
+    return (
+        header.architecture,
+        header.block_count,
+        header.embedding_length,
+        header.head_count,
+        header.head_count_kv,
+        header.expert_count,
+    )
+
+
+def _is_long_enough(model: ModelSet) -> bool:
+    return len(model.names) > 1 or (
+        model.header is not None and model.size_bytes >= model.header.required_bytes
+    )
+
+
+# Split sets
+
+
+def model_sets(candidates: Iterable[Candidate]) -> list[ModelSet]:
+    """The models among `candidates`, parts put together, in path order.
+
+    A file is part of a set when its header says so, or its name while it has no header. Parts without their
+    first part make a set too: part 1 is then the first of `absent`.
+    """
+    singles: list[ModelSet] = []
+    parts: dict[tuple[str, int, str], dict[int, Candidate]] = {}
+    for candidate in candidates:
+        if candidate.kind in _FOREIGN:
+            continue
+        split = _SPLIT.fullmatch(candidate.name)
+        header = candidate.header
+        is_split = header.split_count > 1 if header else candidate.kind in _STARTED
+        if split is not None and is_split and int(split[3]) > 1:
+            key = (split[1], int(split[3]), split[4] or "")
+            parts.setdefault(key, {})[int(split[2])] = candidate
+        elif candidate.kind is not Kind.PART:
+            singles.append(_single(candidate))
+    sets = [_put_together(key, found) for key, found in parts.items()]
+    return sorted(singles + sets, key=lambda model: model.names[0])
+
+
+def _single(candidate: Candidate) -> ModelSet:
+    header = candidate.header
+    return ModelSet(
+        names=(candidate.name,),
+        kind=candidate.kind,
+        size_bytes=candidate.size_bytes,
+        header=header,
+        stem=_whole_stem(candidate.name),
+        is_misnamed=header is not None and header.split_count > 1,
+    )
+
+
+def _whole_stem(name: str) -> str:
+    """As `stem_of`, but a part number stays: a single file that is named like a part."""
+    name = _base(name)
+    suffix = next((suffix for suffix in BINARY_SUFFIXES if name.lower().endswith(suffix)), "")
+    return name[: len(name) - len(suffix)]
+
+
+def _put_together(key: tuple[str, int, str], found: dict[int, Candidate]) -> ModelSet:
+    prefix, count, suffix = key
+
+    def part_name(number: int) -> str:
+        return f"{prefix}-{number:05d}-of-{count:05d}{suffix}"
+
+    absent: list[str] = []
+    for number in range(1, count + 1):
+        if number not in found and len(absent) < _MOST_NAMED:
+            absent.append(part_name(number))
+    first = found.get(1)
+    names = [found[number].name for number in sorted(found) if number != 1]
+    return ModelSet(
+        names=(part_name(1), *names),
+        kind=first.kind if first is not None else Kind.PART,
+        size_bytes=sum(candidate.size_bytes for candidate in found.values()),
+        header=first.header if first is not None else None,
+        stem=_base(prefix),
+        absent=tuple(absent),
+    )
+
+
+# Projectors
+
+
+def _with_projector(choice: Choice, candidates: Iterable[Candidate], listed: frozenset[str] | None) -> Choice:
+    model = choice.model
+    if model is None or model.header is None:
+        return choice
+    here = [
+        candidate
+        for candidate in candidates
+        if candidate.kind is Kind.PROJECTOR
+        and (candidate.name in listed if listed is not None else "/" not in candidate.name)
+    ]
+    projector = fitting_projector(model, here)
+    warnings = choice.warnings
+    if listed is not None and here and projector is None:
+        names = ", ".join(candidate.name for candidate in here)
+        warnings = (*warnings, f"{names} does not fit {model.names[0]} and is not used")
+    return Choice(model=model, projector=projector, warnings=warnings)
+
+
+def fitting_projector(model: ModelSet, projectors: Sequence[Candidate]) -> str | None:
+    """The name of the projector that goes with `model`: one whose header fits, the best format first."""
+    if model.header is None:
+        return None
+    width = model.header.embedding_length
+    fitting = [p for p in projectors if p.header and p.header.projector_embedding_length == width]
+    if not fitting and len(projectors) == 1:
+        header = projectors[0].header
+        # An old projector does not say what it fits; alone in the folder there is nothing to confuse it with.
+        fitting = list(projectors) if header and header.projector_embedding_length is None else []
+    words = _words(model.stem)
+
+    def preference(candidate: Candidate) -> tuple[int, int, str]:
+        tag = (candidate.header.quantization if candidate.header else None) or tag_of(candidate.name) or ""
+        order = _PROJECTOR_ORDER.index(tag) if tag in _PROJECTOR_ORDER else len(_PROJECTOR_ORDER)
+        return order, -len(words & _words(candidate.name)), candidate.name
+
+    return min(fitting, key=preference).name if fitting else None
+
+
+def _words(name: str) -> frozenset[str]:
+    return frozenset(re.split(r"[^a-z0-9]+", name.lower()))
+
+
+def _base(name: str) -> str:
+    return name.rpartition("/")[2]
