@@ -73,7 +73,8 @@ def check(
     else:
         for finding in findings:
             print(output.clean(f"{finding.path}: {finding.severity}: {finding.message}".replace("\n", " ")))
-        print(f"{len(chosen)} models, {faults} faults, {len(findings) - faults} warnings", file=sys.stderr)
+        counts = ((len(chosen), "model"), (faults, "fault"), (len(findings) - faults, "warning"))
+        print(", ".join(f"{n} {word}{'' if n == 1 else 's'}" for n, word in counts), file=sys.stderr)
     if faults:
         raise typer.Exit(Exit.FAULT)
 

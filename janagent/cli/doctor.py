@@ -11,7 +11,6 @@ import platform
 import shutil
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -74,7 +73,7 @@ def examine(root: Path | None, config: Path | None) -> Iterator[Check]:
     from janagent.config import ConfigError, Settings, config_in_use
 
     yield check_python()
-    yield check_llama()
+    yield from check_llama()
     try:
         settings = Settings.load({"root": root}, config=config)
         file = config_in_use(config)
@@ -86,7 +85,7 @@ def examine(root: Path | None, config: Path | None) -> Iterator[Check]:
     yield check_root(settings)
     yield check_disk(settings)
     yield check_port(settings)
-    yield from check_memory(settings)
+    yield check_memory(settings)
     yield from check_watches(settings)
 
 
@@ -97,20 +96,31 @@ def check_python() -> Check:
     return Check("python", Verdict.OK, told)
 
 
-def check_llama() -> Check:
-    """llama_cpp can be imported, tried in a child: a build for another processor dies with SIGILL."""
-    command = [sys.executable, "-m", "janagent.engine", "--probe"]
+def check_llama() -> Iterator[Check]:
+    """llama_cpp and its GPUs, tried in a child: a build for another processor dies with SIGILL."""
+    from janagent.children.machine import PROBE_ARGV, Probe
+
+    advice = "reinstall it for this machine: pip install --force-reinstall --no-cache-dir llama-cpp-python"
     try:
-        probe = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_LIMIT_S, check=False)
+        done = subprocess.run(PROBE_ARGV, capture_output=True, text=True, timeout=PROBE_LIMIT_S, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
-        return Check("llama.cpp", Verdict.FAULT, f"cannot be tried: {error}")
-    advice = "reinstall it for this machine: pip install --force-reinstall --no-binary :all: llama-cpp-python"
-    if probe.returncode < 0:
-        return Check("llama.cpp", Verdict.FAULT, f"dies with signal {-probe.returncode}; {advice}")
-    if probe.returncode:
-        lines = probe.stderr.strip().splitlines()
-        return Check("llama.cpp", Verdict.FAULT, f"{lines[-1] if lines else 'cannot be imported'}; {advice}")
-    return Check("llama.cpp", Verdict.OK, "can be imported")
+        yield Check("llama.cpp", Verdict.FAULT, f"cannot be tried: {error}")
+        return
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+        cause = f"dies with signal {-done.returncode}" if done.returncode < 0 else last
+        yield Check("llama.cpp", Verdict.FAULT, f"{cause}; {advice}")
+        return
+    facts = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    probe = Probe.model_validate_json(facts[-1]) if facts else Probe()
+    yield Check("llama.cpp", Verdict.OK, f"llama-cpp-python {probe.llama_cpp or 'of unknown version'}")
+    for gpu in probe.gpus if probe.supports_gpu else ():
+        free = f"{output.size(gpu.free_bytes)} of {output.size(gpu.total_bytes)} free"
+        yield Check("gpu", Verdict.OK, f"{gpu.name}, {free}")
+    if not probe.supports_gpu:
+        yield Check("gpu", Verdict.OK, "this build of llama.cpp uses the processor only")
+    elif not probe.gpus:
+        yield Check("gpu", Verdict.WARNING, "this build of llama.cpp could use a GPU, but sees none")
 
 
 def check_root(settings: Settings) -> Check:
@@ -164,22 +174,13 @@ def _is_free(host: str, port: int) -> bool:
     return True
 
 
-def check_memory(settings: Settings) -> Iterator[Check]:
-    """What models may use, in memory and on GPUs."""
-    import asyncio
-
+def check_memory(settings: Settings) -> Check:
+    """What models may use."""
     from janagent.children import machine
 
     budget_bytes = machine.memory_budget_bytes(held_bytes=0, explicit_bytes=settings.memory_budget)
     why = "memory_budget" if settings.memory_budget else "fitted to this machine"
-    yield Check("memory", Verdict.OK, f"models may use {output.size(budget_bytes)} ({why})")
-    gpus = asyncio.run(machine.probe_gpus())
-    for gpu in gpus:
-        yield Check("gpu", Verdict.OK, f"{gpu}")
-    if not gpus:
-        yield Check(
-            "gpu", Verdict.OK, "none that this build of llama.cpp can use: models run on the processor"
-        )
+    return Check("memory", Verdict.OK, f"models may use {output.size(budget_bytes)} ({why})")
 
 
 def check_watches(settings: Settings) -> Iterator[Check]:
