@@ -118,9 +118,10 @@ class Executor:
             totals.add(running.stats)
         return totals
 
-    def memory_bytes(self) -> int:
-        """Memory that our engines really hold."""
-        return sum(r.child.memory_bytes() for r in self._running.values() if r.child is not None)
+    def memory_bytes(self) -> tuple[int, int]:
+        """(resident memory of all engines, the part of it that nobody gets back before they end)."""
+        children = [r.child for r in self._running.values() if r.child is not None]
+        return sum(c.memory_bytes() for c in children), sum(c.held_bytes() for c in children)
 
     def start(self, action: Work) -> None:
         """Begin `action`; its event arrives through `post`."""

@@ -24,9 +24,9 @@ class MemoryWatch:
         """Ask a short child process about GPUs, once."""
         self._gpus = await machine.probe_gpus()
 
-    def budget(self, *, held_bytes: int) -> Budget:
-        """What engines may use in all, given what they hold."""
-        self.used_bytes = held_bytes
+    def budget(self, used_bytes: int, held_bytes: int) -> Budget:
+        """What engines may use in all, given their resident memory and the part that only their end frees."""
+        self.used_bytes = used_bytes
         ram = machine.memory_budget_bytes(held_bytes=held_bytes, explicit_bytes=self._explicit_bytes)
         return Budget(ram, sum(machine.gpu_budget_bytes(gpu) for gpu in self._gpus))
 

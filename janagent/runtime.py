@@ -305,7 +305,7 @@ class Runtime:
         self._is_first_scan = False
 
     def _see_memory(self) -> None:
-        budget = self._memory.budget(held_bytes=self._executor.memory_bytes())
+        budget = self._memory.budget(*self._executor.memory_bytes())
         if budget != self._machine.budget:
             self.dispatch(ev.MemorySeen(budget))
 

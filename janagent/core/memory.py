@@ -131,14 +131,16 @@ def fit(entry: ModelEntry, init: InitParameters, *, key: str, budget: Budget) ->
         warnings.append(f"ctx_len {ctx_len} is beyond the {trained} tokens the model was trained for")
     n_parallel = init.n_parallel or DEFAULT_PARALLEL
     layers = ((entry.header.block_count if entry.header else None) or 0) + 1
-    ngl = min(init.ngl if init.ngl is not None else layers, layers)
+    is_ngl_set = init.ngl is not None and init.ngl >= 0
+    wanted_ngl = min(init.ngl, layers) if init.ngl is not None and init.ngl >= 0 else layers
+    ngl = wanted_ngl
 
     def bytes_needed() -> Need:
         return need(entry, init, ctx_len=ctx_len, n_parallel=n_parallel, ngl=ngl)
 
     while ngl > 0 and bytes_needed().gpu > budget.gpu_bytes:
         ngl -= 1
-    if init.ngl is not None and ngl < min(init.ngl, layers):
+    if is_ngl_set and ngl < wanted_ngl:
         there = f"{budget.gpu_bytes / GB:.1f} GB of GPU memory" if budget.gpu_bytes else "no usable GPU"
         warnings.append(f"ngl {init.ngl} lowered to {ngl}: {there}")
     while init.n_parallel is None and n_parallel > 1 and bytes_needed().ram > budget.ram_bytes:

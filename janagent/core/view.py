@@ -9,7 +9,7 @@ from janagent.core.status import ModelStatus, State
 from janagent.folder.entry import Condition
 from janagent.folder.fault import Fault
 
-OFFLINE = Fault("root_offline", "the root is offline: the models folder cannot be read; mount or create it")
+OFFLINE = Fault("offline", "the root is offline: the models folder cannot be read; mount or create it")
 REMOTE = Fault("remote_unsupported", "remote models are not served by this version of janagent")
 
 
@@ -57,10 +57,10 @@ def _state(model: Model, *, is_offline: bool) -> State:
 
 def _error(model: Model, state: State, *, is_offline: bool) -> Fault | None:
     entry = model.entry
-    if is_offline:
-        return OFFLINE
     if entry.fault is not None:
         return entry.fault
+    if is_offline:
+        return OFFLINE
     if entry.is_remote:
         return REMOTE if state is State.FAILED else None
     failure = model.failure
