@@ -7,6 +7,7 @@ what URLs carry along (user-info, query values); and in free text whatever stand
 import logging
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 HIDDEN = "***"
@@ -29,6 +30,7 @@ _NAMED = re.compile(
 _MENTION = re.compile(r"(?i)key|secret|password|authorization|credential|token")
 
 
+@lru_cache(maxsize=4096)
 def is_secret_name(name: str) -> bool:
     """Whether a field of this name holds a secret."""
     plain = name.replace("-", "").replace("_", "").lower()
