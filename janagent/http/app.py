@@ -7,16 +7,18 @@ goes wrong is answered in OpenAI's shape. Knows nothing of models.
 import logging
 import re
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from aiohttp import HttpVersion10, web
 
+from janagent.aio import cancel_and_wait, create_task
 from janagent.config import Settings
 from janagent.core.faults import Refusal
 from janagent.http import events, health, inference, models
 from janagent.http.context import API, CORS_ORIGIN, HAS_KEY, IS_STARTED, REQUEST_ID, Api, Limits
 from janagent.http.errors import ApiError, error_response
 from janagent.http.guard import Guard, cors_headers, missing_key, preflight_headers
+from janagent.http.objects import render_ahead
 from janagent.http.routing import ENDPOINTS
 from janagent.runtime import Runtime
 
@@ -38,6 +40,7 @@ def build_app(runtime: Runtime, settings: Settings, *, limits: Limits | None = N
     )
     app = web.Application(middlewares=[answer_errors, admit], client_max_size=limits.max_body_bytes)
     api = app[API] = Api(runtime=runtime, guard=guard, limits=limits)
+    app.cleanup_ctx.append(_render_ahead)
     app.on_response_prepare.append(_finish_head)
     app.on_shutdown.append(api.streams.stop)
     app.router.add_get("/v1/models", models.list_models)
@@ -70,6 +73,13 @@ def make_runner(app: web.Application, settings: Settings) -> web.AppRunner:
         max_line_size=limits.max_line_bytes,
         max_field_size=limits.max_line_bytes,
     )
+
+
+async def _render_ahead(app: web.Application) -> AsyncIterator[None]:
+    api = app[API]
+    task = create_task(render_ahead(api.renderer, api.runtime.statuses()), name="render ahead")
+    yield
+    await cancel_and_wait(task)
 
 
 @web.middleware

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from janagent.folder.manifest import InitParameters
+from janagent.folder.parameters import InitParameters
 from janagent.http.routing import Endpoint
 
 _SILENCED_BY: Mapping[str, tuple[str, ...]] = {"max_tokens": ("max_completion_tokens",)}

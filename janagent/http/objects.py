@@ -4,7 +4,9 @@ Owns which fields there are and that no secret is in them. Knows nothing of requ
 `core.status` (what it renders), `redact` (what is hidden), `models` and `events` (who send it).
 """
 
+import asyncio
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from janagent.core.status import ModelStatus
@@ -41,42 +43,47 @@ def model_object(status: ModelStatus) -> dict[str, Any]:
     return {**_described(status.entry), **_parameters(status), **_momentary(status)}
 
 
+async def render_ahead(renderer: "Renderer", statuses: Iterable[ModelStatus]) -> None:
+    """Render a few models at a time, so that the first list is as quick as those after it."""
+    for status in statuses:
+        renderer.render(status)
+        await asyncio.sleep(0)
+
+
 def model_list(objects: Iterable[bytes]) -> bytes:
     """`{"object":"list","data":[...]}` from rendered objects."""
     return b'{"object":"list","data":[' + b",".join(objects) + b"]}"
 
 
+@dataclass(frozen=True, slots=True)
+class _Rendered:
+    """The JSON of one model, with what it was made from: if that is the same, so is the JSON."""
+
+    entry: ModelEntry
+    momentary: tuple[object, ...]
+    body: bytes
+
+
 class Renderer:
-    """Rendered model objects. What the folder says of a model is rendered once, because a list of ten
-    thousand must not take longer than its joining; what changes by the second is added each time."""
+    """Rendered model objects, kept, because a list of ten thousand must not take longer than its joining."""
 
     def __init__(self) -> None:
-        self._described: dict[str, tuple[ModelEntry, bytes]] = {}
+        self._kept: dict[str, _Rendered] = {}
 
     def render(self, status: ModelStatus) -> bytes:
         """`model_object` as JSON."""
-        if status.overrides:
-            return encode(model_object(status))
-        momentary = encode(_momentary(status))
-        return self._describe(status.entry)[:-1] + b"," + momentary[1:]
+        key = status.entry.key
+        momentary = (status.state, status.error, status.progress, status.warnings, status.overrides)
+        kept = self._kept.get(key)
+        if kept is None or kept.entry is not status.entry or kept.momentary != momentary:
+            kept = self._kept[key] = _Rendered(status.entry, momentary, encode(model_object(status)))
+        return kept.body
 
     def render_list(self, statuses: Iterable[ModelStatus], *, known: int) -> bytes:
         """A list object. `known` is how many models there are in all: what is far beyond it is forgotten."""
-        if len(self._described) > 2 * known + 100:
-            self._described.clear()
+        if len(self._kept) > 2 * known + 100:
+            self._kept.clear()
         return model_list(self.render(status) for status in statuses)
-
-    def forget(self, key: str) -> None:
-        """The model is gone."""
-        self._described.pop(key, None)
-
-    def _describe(self, entry: ModelEntry) -> bytes:
-        kept = self._described.get(entry.key)
-        if kept is not None and kept[0] is entry:
-            return kept[1]
-        body = encode(_described(entry))
-        self._described[entry.key] = (entry, body)
-        return body
 
 
 def _described(entry: ModelEntry) -> dict[str, Any]:

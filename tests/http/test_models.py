@@ -1,0 +1,300 @@
+"""`janagent.http.models`: list, show, start, stop, delete, logs."""
+
+import asyncio
+import json
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from tests.gguf_files import write_model
+from tests.http.conftest import Serve, Served
+
+KEY_MANIFEST = {
+    "origin": "https://me:pw@hub.example/tiny?sig=abc&download=true",
+    "parameters": {"init": {"ctx_len": "512"}, "runtime": {"temperature": "0.5", "top_p": ".."}},
+    "metadata": {"note": "mine", "hub_token": "hf_123"},
+    "state": "running",
+    "error": {"code": "spoofed"},
+    "homepage": "kept",
+}
+
+
+def put(root: Path, name: str, manifest: object = None, *, gguf: bool = True) -> Path:
+    folder = root / "models" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    if gguf:
+        write_model(folder / f"{folder.name}.gguf")
+    if manifest is not None:
+        (folder / f"{folder.name}.json").write_text(json.dumps(manifest))
+    return folder
+
+
+async def test_the_list_is_sorted_and_openai_shaped(root: Path, serve: Serve) -> None:
+    put(root, "zephyr")
+    put(root, "alpha")
+    served = await serve()
+    status, body = await served.json("GET", "/v1/models")
+    assert (status, body["object"]) == (200, "list")
+    assert [model["id"] for model in body["data"]] == ["alpha", "tiny", "zephyr"]
+    assert all(model["object"] == "model" for model in body["data"])
+
+
+async def test_the_filters_tell_states_apart(root: Path, serve: Serve) -> None:
+    put(root, "absent", {"origin": "someone/absent"}, gguf=False)
+    put(root, "broken", {"origin": "x", "parameters": {"init": {"ctx_len": "many"}}}, gguf=False)
+    served = await serve()
+    await served.json("PUT", "/v1/models/tiny/start")
+
+    async def ids(query: str) -> list[str]:
+        return [model["id"] for model in (await served.json("GET", f"/v1/models?{query}"))[1]["data"]]
+
+    assert await ids("") == ["absent", "broken", "tiny"]
+    assert await ids("filter=all") == ["absent", "broken", "tiny"]
+    assert await ids("filter=downloaded") == ["tiny"]
+    assert await ids("state=running") == ["tiny"]
+    assert await ids("filter=downloading") == []
+
+
+@pytest.mark.parametrize("query", ["filter=stopped", "state=", "filter=all&state=running", "filter=ALL"])
+async def test_another_filter_is_400(served: Served, query: str) -> None:
+    status, error = await served.error("GET", f"/v1/models?{query}")
+    assert (status, error["type"]) == (400, "invalid_request_error")
+    assert error["param"] in ("filter", "state")
+
+
+async def test_the_model_object_has_the_contracts_fields(root: Path, serve: Serve) -> None:
+    put(root, "tiny", KEY_MANIFEST)
+    served = await serve()
+    status, model = await served.json("GET", "/v1/models/tiny")
+    assert status == 200
+    assert set(model) >= {
+        "id", "object", "created", "owned_by", "aliases", "origin", "parameters", "metadata", "state", "path",
+        "binaries", "size_bytes", "architecture", "quantization", "context_length", "input_modalities",
+    }  # fmt: skip
+    assert (model["id"], model["object"], model["state"]) == ("tiny", "model", "downloaded")
+    assert model["path"] == "models/tiny/tiny.json"
+    assert model["parameters"] == {"init": {"ctx_len": 512}, "runtime": {"temperature": 0.5}}
+    assert model["architecture"] == "llama"
+    assert model["input_modalities"] == ["text"]
+    size = (served.models / "tiny" / "tiny.gguf").stat().st_size
+    assert model["binaries"] == [
+        {"path": "models/tiny/tiny.gguf", "size_bytes": size, "role": "model", "shared": False}
+    ]
+    assert model["size_bytes"] == size
+    assert isinstance(model["created"], int)
+
+
+async def test_secrets_are_hidden_and_unknown_fields_kept_but_never_ours(root: Path, serve: Serve) -> None:
+    put(root, "tiny", KEY_MANIFEST)
+    served = await serve()
+    _, model = await served.json("GET", "/v1/models/tiny")
+    assert model["origin"] == "https://***@hub.example/tiny?sig=***&download=true"
+    assert model["metadata"]["hub_token"] == "***"
+    assert model["metadata"]["note"] == "mine"
+    assert model["homepage"] == "kept"
+    assert model["state"] == "downloaded"
+    assert "error" not in model
+    async with served.client.get("/v1/models") as response:
+        text = await response.text()
+    assert "hf_123" not in text
+    assert "abc" not in text
+
+
+async def test_the_list_and_the_single_object_agree(served: Served) -> None:
+    _, listed = await served.json("GET", "/v1/models")
+    _, single = await served.json("GET", "/v1/models/tiny")
+    assert listed["data"] == [single]
+
+
+async def test_a_broken_manifest_shows_its_error_and_is_409_to_use(root: Path, serve: Serve) -> None:
+    put(root, "broken", {"origin": "x", "parameters": {"init": {"ctx_len": "many"}}}, gguf=False)
+    served = await serve()
+    _, model = await served.json("GET", "/v1/models/broken")
+    assert model["state"] == "invalid"
+    assert "ctx_len" in model["error"]["message"]
+    body = {"model": "broken", "messages": [{"role": "user", "content": "hi"}]}
+    status, error = await served.error("POST", "/v1/chat/completions", json=body)
+    assert (status, error["code"]) == (409, "model_invalid")
+    assert "ctx_len" in error["message"]
+
+
+async def test_a_model_without_its_binary_is_409_model_missing(root: Path, serve: Serve) -> None:
+    put(root, "absent", {"origin": "someone/absent"}, gguf=False)
+    served = await serve()
+    _, model = await served.json("GET", "/v1/models/absent")
+    assert model["state"] == "missing"
+    assert model["error"]["message"]
+    body = {"model": "absent", "input": "hi"}
+    status, error = await served.error("POST", "/v1/embeddings", json=body)
+    assert (status, error["code"]) == (409, "model_missing")
+
+
+@pytest.mark.parametrize("form", ["deep/er/nested", "deep%2Fer%2Fnested", "/deep/er/nested", "nested"])
+async def test_ids_with_slashes_are_found_encoded_or_not(root: Path, serve: Serve, form: str) -> None:
+    put(root, "deep/er/nested/..", None, gguf=False)
+    write_model(root / "models" / "deep" / "er" / "nested.gguf")
+    served = await serve()
+    status, model = await served.json("GET", f"/v1/models/{form}")
+    assert (status, model["id"]) == (200, "nested")
+
+
+@pytest.mark.parametrize("ending", ["start", "stop", "logs"])
+async def test_a_model_named_like_a_reserved_ending_is_reached_encoded(
+    root: Path, serve: Serve, ending: str
+) -> None:
+    write_model(root / "models" / "tiny" / f"{ending}.gguf")
+    served = await serve()
+    status, model = await served.json("GET", f"/v1/models/tiny%2F{ending}")
+    assert (status, model["id"]) == (200, ending)
+
+
+@pytest.mark.parametrize(
+    "name", ["..", "../../../etc/passwd", "%00", "a\x00b", "😀", "nope/start", "x" * 20_000, "%", "%zz", "?x"]
+)
+async def test_an_unknown_id_is_404_whatever_it_holds(served: Served, name: str) -> None:
+    status, error = await served.error("GET", f"/v1/models/{quote(name, safe='')}")
+    assert (status, error["code"]) == (404, "model_not_found")
+
+
+async def test_dots_in_a_raw_path_are_only_a_name(served: Served) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+    writer.write(b"GET /v1/models/../../etc/passwd HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    text = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    assert text.startswith(b"HTTP/1.1 404")
+    assert b"model_not_found" in text
+
+
+async def test_start_waits_until_running_and_stop_until_stopped(served: Served) -> None:
+    status, model = await served.json("PUT", "/v1/models/tiny/start")
+    assert (status, model["state"]) == (200, "running")
+    assert len(served.runtime.engines()) == 1
+    status, model = await served.json("PUT", "/v1/models/tiny/stop")
+    assert (status, model["state"]) == (200, "downloaded")
+    assert served.runtime.engines() == []
+
+
+async def test_start_without_waiting_is_202(served: Served) -> None:
+    status, model = await served.json("PUT", "/v1/models/tiny/start?wait=false")
+    assert status == 202
+    assert model["state"] in ("starting", "running")
+
+
+async def test_start_parameters_hold_until_stop(served: Served) -> None:
+    body = {"id": "tiny", "engine": "llamacpp", "model_parameters": {"ctx_len": 256, "temperature": 0.9}}
+    status, model = await served.json("PUT", "/v1/models/tiny/start", json=body)
+    assert status == 200
+    assert model["parameters"] == {"init": {"ctx_len": 256}, "runtime": {"temperature": 0.9}}
+    async with await served.chat() as response:
+        assert (await response.json())["body"]["temperature"] == 0.9
+    _, model = await served.json("PUT", "/v1/models/tiny/stop")
+    assert model["parameters"] == {"init": {}, "runtime": {}}
+
+
+async def test_nested_start_parameters_mean_the_same(served: Served) -> None:
+    body = {"model_parameters": {"init": {"ctx_len": 256}, "runtime": {"top_k": 3}}}
+    _, model = await served.json("PUT", "/v1/models/tiny/start", json=body)
+    assert model["parameters"] == {"init": {"ctx_len": 256}, "runtime": {"top_k": 3}}
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"id": "other"}, "id"),
+        ({"id": 5}, "id"),
+        ({"engine": "vllm"}, "engine"),
+        ({"engine": "openai"}, "engine"),
+        ({"engine": "api"}, "engine"),
+        ({"engine": 7}, "engine"),
+        ({"engine": ["llamacpp"]}, "engine"),
+        ({"model_parameters": [1]}, "model_parameters"),
+        ({"model_parameters": "x"}, "model_parameters"),
+    ],
+)
+async def test_a_start_that_contradicts_itself_is_400(served: Served, body: object, param: str) -> None:
+    status, error = await served.error("PUT", "/v1/models/tiny/start", json=body)
+    assert (status, error["param"]) == (400, param)
+    assert served.runtime.engines() == []
+
+
+@pytest.mark.parametrize(
+    "parameters", [{"ctx_len": "many"}, {"init": {"ngl": -5}}, {"runtime": {"top_p": 7}}]
+)
+async def test_an_impossible_start_parameter_is_400_and_named(served: Served, parameters: object) -> None:
+    body = {"model_parameters": parameters}
+    status, error = await served.error("PUT", "/v1/models/tiny/start", json=body)
+    assert status == 400
+    assert error["param"]
+    assert error["param"].rpartition(".")[2] in json.dumps(parameters)
+
+
+@pytest.mark.parametrize("data", [b"{", b"[]", b"5"])
+async def test_a_start_body_that_is_no_object_is_400(served: Served, data: bytes) -> None:
+    status, error = await served.error("PUT", "/v1/models/tiny/start", data=data)
+    assert (status, error["code"]) == (400, "invalid_json")
+
+
+async def test_a_wait_that_is_neither_true_nor_false_is_400(served: Served) -> None:
+    status, error = await served.error("PUT", "/v1/models/tiny/start?wait=maybe")
+    assert (status, error["param"]) == (400, "wait")
+
+
+@pytest.mark.parametrize("method_path", [("PUT", "none/start"), ("PUT", "none/stop"), ("DELETE", "none")])
+async def test_commands_for_an_unknown_model_are_404(served: Served, method_path: tuple[str, str]) -> None:
+    method, path = method_path
+    status, error = await served.error(method, f"/v1/models/{path}")
+    assert (status, error["code"]) == (404, "model_not_found")
+
+
+async def test_delete_takes_the_files_and_the_entry(served: Served) -> None:
+    status, body = await served.json("DELETE", "/v1/models/tiny")
+    assert (status, body) == (200, {"id": "tiny", "object": "model", "deleted": True})
+    assert not (served.models / "tiny").exists()
+    assert served.models.is_dir()
+    assert (await served.json("GET", "/v1/models"))[1]["data"] == []
+
+
+async def test_delete_of_a_linked_binary_is_409_and_names_the_link(
+    root: Path, serve: Serve, tmp_path: Path
+) -> None:
+    outside = write_model(tmp_path / "outside.gguf")
+    (root / "models" / "linked").mkdir()
+    (root / "models" / "linked" / "linked.gguf").symlink_to(outside)
+    served = await serve()
+    status, error = await served.error("DELETE", "/v1/models/linked")
+    assert status == 409
+    assert "linked.gguf" in error["message"]
+    assert outside.exists()
+
+
+async def test_logs_show_what_the_engine_wrote(served: Served) -> None:
+    await served.json("PUT", "/v1/models/tiny/start")
+    async with served.client.get("/v1/models/tiny/logs") as response:
+        assert response.content_type == "text/plain"
+        assert "starting engine" in await response.text()
+
+
+async def test_followed_logs_go_on_while_the_engine_works(served: Served) -> None:
+    async with served.client.get("/v1/models/tiny/logs?follow=true") as response:
+        await served.json("PUT", "/v1/models/tiny/start")
+        async with asyncio.timeout(10):
+            while b"serving tiny" not in await response.content.readline():
+                pass
+
+
+async def test_followed_logs_end_cleanly_with_the_server(root: Path, serve: Serve) -> None:
+    served = await serve()
+    async with served.client.get("/v1/models/tiny/logs?follow=true") as response:
+        await served.api.streams.stop(None)  # type: ignore[arg-type]
+        async with asyncio.timeout(10):
+            await response.read()
+
+
+async def test_looking_never_starts_an_engine(served: Served) -> None:
+    for path in ("/v1/models", "/v1/models/tiny", "/v1/health", "/metrics", "/v1/models/tiny/logs"):
+        async with served.client.get(path) as response:
+            assert response.status == 200
+            await response.read()
+    assert served.runtime.engines() == []
