@@ -29,6 +29,7 @@ from janagent.folder.parameters import (
     is_unset,
 )
 from janagent.folder.sections import (
+    MAX_SENTENCES,
     Findings,
     Problem,
     SectionT,
@@ -43,7 +44,6 @@ from janagent.folder.sections import (
 __all__ = ["DEFAULT", "ImportFormat", "Manifest", "ManifestError", "Reading", "apply_start_parameters"]
 
 MAX_MANIFEST_BYTES = 1 << 20
-MAX_SENTENCES = 20
 _LAST_SECOND = 253_402_300_799  # of the year 9999
 
 
@@ -94,7 +94,7 @@ class Manifest(Section):
         description="The one file to fetch. Absent: the import format chooses.",
         json_schema_extra={"allowed": origins.FILE_ALLOWED},
     )
-    files: Annotated[tuple[str, ...], TEXTS, AfterValidator(_are_file_names)] = Field(
+    files: Annotated[tuple[str, ...], Field(max_length=256), TEXTS, AfterValidator(_are_file_names)] = Field(
         default=(),
         description="Narrows what is fetched and used: names or globs.",
         json_schema_extra={"allowed": origins.FILES_ALLOWED},
@@ -218,7 +218,10 @@ def read_manifest(data: bytes) -> Reading:
 
 def _decode(data: bytes) -> str:
     """UTF-8, with or without a byte order mark. Raises ManifestError that says what it is instead."""
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or data[:2].count(0) == 1:
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or (
+        data[:2].count(0),
+        data[2:4].count(0),
+    ) == (1, 1):
         raise ManifestError("this file is UTF-16 or UTF-32 text: save it as UTF-8", "")
     try:
         text = data.decode("utf-8")
@@ -232,8 +235,10 @@ def _decode(data: bytes) -> str:
 
 
 def _read(top: dict[str, Any], duplicates: tuple[str, ...]) -> Reading:
-    findings = Findings(_VOCABULARY)
-    findings.warnings += [f"{printable(name)}: occurs twice; the last one counts" for name in duplicates]
+    repeated = [
+        f"{printable(name)}: occurs twice; the last one counts" for name in duplicates[:MAX_SENTENCES]
+    ]
+    findings = Findings(_VOCABULARY, warnings=repeated, further_warnings=len(duplicates) - len(repeated))
     parameters = _object(top, "parameters", "", findings)
     given: dict[str, Any] = {
         "init": read_section(
@@ -256,7 +261,7 @@ def _read(top: dict[str, Any], duplicates: tuple[str, ...]) -> Reading:
     manifest = read_section(Manifest, rest, "", findings, given=given)
     if not findings.problems:
         _contradictions(manifest, findings)
-    return Reading(manifest, _fault(findings), _sentences(findings.warnings), _is_manifest_like(top))
+    return Reading(manifest, _fault(findings), _warnings(findings), _is_manifest_like(top))
 
 
 def _object(parent: Mapping[str, Any], name: str, prefix: str, findings: Findings) -> dict[str, Any]:
@@ -294,13 +299,13 @@ def _contradictions(manifest: Manifest, findings: Findings) -> None:
 
 
 def _fault(findings: Findings) -> Fault | None:
-    sentences = _sentences([problem.message for problem in findings.problems])
+    sentences = [problem.message for problem in findings.problems]
     return Fault("invalid", "; ".join(sentences)) if sentences else None
 
 
-def _sentences(all_of_them: list[str]) -> tuple[str, ...]:
-    more = len(all_of_them) - MAX_SENTENCES
-    return (*all_of_them[:MAX_SENTENCES], *([f"and {more} more"] if more > 0 else []))
+def _warnings(findings: Findings) -> tuple[str, ...]:
+    further = findings.further_warnings
+    return (*findings.warnings, *([f"and {further} more"] if further else []))
 
 
 def apply_start_parameters(

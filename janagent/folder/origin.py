@@ -23,7 +23,7 @@ _OWNERS = {"thebloke": "thebloke", "janhq": "janhq", "jan-hq": "janhq"}
 
 ORIGIN_ALLOWED = "owner/repo, or a URL of a repo, of a file or of an API that starts with https:// or http://"
 FILE_ALLOWED = "the name of a file within the origin, or a URL that starts with https:// or http://"
-FILES_ALLOWED = "names or globs of files within the origin"
+FILES_ALLOWED = "at most 256 names or globs of files within the origin"
 
 
 class ImportFormat(StrEnum):

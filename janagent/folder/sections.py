@@ -17,6 +17,7 @@ from janagent.folder.parameters import Section, field_names, is_unset
 from janagent.redact import HIDDEN, is_secret_name, redact
 
 _LONGEST_SHOWN = 80
+MAX_SENTENCES = 20
 _SYNONYMS = {
     "apibase": "origin",
     "contextlength": "ctx_len",
@@ -62,6 +63,8 @@ class Findings:
     vocabulary: Vocabulary
     problems: list[Problem] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    further_warnings: int = 0
+    """How many there were beyond the first MAX_SENTENCES: looking for what was meant is not cheap."""
 
     def impossible(self, param: str, value: Any, allowed: str) -> None:
         """Note a value that cannot be; a secret's value is left out."""
@@ -71,7 +74,10 @@ class Findings:
 
     def unknown(self, prefix: str, name: str) -> None:
         """Note a field that does not exist."""
-        self.warnings.append(unknown_field(self.vocabulary, prefix, name))
+        if len(self.warnings) < MAX_SENTENCES:
+            self.warnings.append(unknown_field(self.vocabulary, prefix, name))
+        else:
+            self.further_warnings += 1
 
 
 def unknown_field(vocabulary: Vocabulary, prefix: str, name: str) -> str:
