@@ -119,11 +119,14 @@ def inspect(path: Path | str) -> Inspection:
     try:
         # A FIFO of a model's name must not block the scan.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        with open(descriptor, "rb", buffering=0) as file:
+        try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 return Inspection(Kind.OTHER, message="is not a regular file")
-            return _inspect(file, status.st_size)
+            with open(descriptor, "rb", buffering=0, closefd=False) as file:
+                return _inspect(file, status.st_size)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         return Inspection(
             Kind.UNREADABLE, message=f"cannot be read: {error.strerror or type(error).__name__}"
