@@ -7,6 +7,7 @@ The fields are those of the specification's model object; limits are ours.
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -196,6 +197,7 @@ class Metadata(Section):
     )
 
 
+@lru_cache
 def field_names(section: type[Section]) -> dict[str, str]:
     """Name in a file -> attribute, of every field of `section`."""
     return {
