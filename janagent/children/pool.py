@@ -133,7 +133,7 @@ class EnginePool:
             if words is None:
                 await asyncio.sleep(self._refill_delay_s)
                 continue
-            log.warning("no spare engine: %s; next try in %g s", words, backoff_s)
+            log.warning("no spare engine, next try in %g s: %s", backoff_s, words)
             await asyncio.sleep(backoff_s)
             backoff_s = min(backoff_s * 2, longest_s)
 
@@ -156,8 +156,8 @@ class EnginePool:
                 await child.stop(grace_s=0)
         if spare.is_taken:
             return None
-        last_words = " | ".join(line.text for line in logs.lines(last=3))
-        return life.result().message + (f" (its last lines: {last_words})" if last_words else "")
+        last_words = "".join(f"\n    {line.text}" for line in logs.lines(last=10))
+        return f"{life.result().message}; it wrote:{last_words or ' nothing'}"
 
     async def _live(self, child: Child) -> Exit:
         try:

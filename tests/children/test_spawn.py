@@ -267,3 +267,17 @@ async def test_the_loop_is_not_blocked_by_a_burst_of_starts(start: Start) -> Non
     children = await within(asyncio.gather(*(start("die", "exit", 0) for _ in range(10))))
     ends = await within(asyncio.gather(*(child.wait() for child in children)))
     assert all(end.kind is ExitKind.CLEAN for end in ends)
+
+
+async def test_exits_are_told_and_groups_ended_where_the_system_has_no_waitid(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "waitid")  # as Python on macOS
+    child = await start("leave_grandchild")
+    assert (await within(child.wait())).returncode == 7
+    grandchild = int((await logged(child, "grandchild")).split()[1])
+    await until(lambda: not is_running(grandchild), what="the grandchild is gone")
+    deaf = await start("ignore_sigterm")
+    await logged(deaf, "deaf now")
+    assert (await within(deaf.stop(grace_s=0.1))).kind is ExitKind.TERMINATED
+    assert not deaf.is_alive
