@@ -34,6 +34,7 @@ class EngineSpec(Wire):
 
     All sizes that depend on the machine are already decided by the daemon. `ctx_len` is tokens of one
     conversation; the KV cache is made for `n_parallel` of them. `None` in a prompt piece means not set.
+    A streaming client that takes no byte for `reader_stall_s` is cut.
     """
 
     socket_path: str
@@ -53,6 +54,7 @@ class EngineSpec(Wire):
     ai_prompt: str | None = None
     embedding: bool = True
     queue_limit: int = Field(default=256, ge=0)
+    reader_stall_s: float = Field(default=60.0, gt=0)
 
 
 class Spare(Wire):

@@ -1,0 +1,188 @@
+"""One llama_context with a reusable batch: what the decode thread drives.
+
+Owns the raw context and memory calls. Must be used from one thread only. Knows nothing of requests; its
+neighbours are `scheduler` (chat) and `embeddings`.
+"""
+
+import ctypes
+import enum
+from dataclasses import dataclass
+from typing import Any
+
+import llama_cpp
+import numpy as np
+import numpy.typing as npt
+
+from janagent.engine.model import LoadError, Model, Tokens, pointer
+
+_KV_TYPES = {
+    "f32": llama_cpp.GGML_TYPE_F32,
+    "f16": llama_cpp.GGML_TYPE_F16,
+    "bf16": 30,  # GGML_TYPE_BF16 in ggml.h; the binding has no name for it
+    "q8_0": llama_cpp.GGML_TYPE_Q8_0,
+    "q5_1": llama_cpp.GGML_TYPE_Q5_1,
+    "q5_0": llama_cpp.GGML_TYPE_Q5_0,
+    "q4_1": llama_cpp.GGML_TYPE_Q4_1,
+    "q4_0": llama_cpp.GGML_TYPE_Q4_0,
+}
+
+
+class Decoded(enum.Enum):
+    """What llama_decode said:
+
+    Done, no room in the cache for this batch (nothing changed), or broken for good.
+    """
+
+    OK = enum.auto()
+    NO_ROOM = enum.auto()
+    BROKEN = enum.auto()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContextOptions:
+    """Sizes of a context. `n_ctx` is tokens over all sequences, `n_batch` tokens in one decode call."""
+
+    n_ctx: int
+    n_batch: int
+    n_seq_max: int
+    n_threads: int
+    flash_attn: bool | None = None
+    kv_type: str | None = None
+    embeddings: bool = False
+    pooling_type: int = -1
+
+
+class Context:
+    """A llama_context and a batch of numpy arrays that its C struct points into: filling it copies slices."""
+
+    def __init__(self, handle: Any, *, model: Model, n_batch: int) -> None:
+        self.handle = handle
+        self.model = model
+        self.memory: Any = llama_cpp.llama_get_memory(handle)
+        self.n_batch = n_batch
+        self.n_tokens = 0
+        self._token = np.zeros(n_batch, dtype=np.int32)
+        self._position = np.zeros(n_batch, dtype=np.int32)
+        self._output = np.zeros(n_batch, dtype=np.int8)
+        self._seq_id = np.zeros(n_batch, dtype=np.int32)
+        self._n_seq_id = np.ones(n_batch, dtype=np.int32)
+        itemsize = self._seq_id.itemsize
+        addresses = self._seq_id.ctypes.data + itemsize * np.arange(n_batch, dtype=np.uint64)
+        self._seq_id_pointers = addresses.astype(np.uint64)
+        self._batch = llama_cpp.llama_batch(
+            n_tokens=0,
+            token=pointer(self._token),
+            embd=None,
+            pos=pointer(self._position),
+            n_seq_id=pointer(self._n_seq_id),
+            seq_id=ctypes.cast(
+                int(self._seq_id_pointers.ctypes.data), ctypes.POINTER(ctypes.POINTER(ctypes.c_int32))
+            ),
+            logits=pointer(self._output),
+        )
+
+    @property
+    def room(self) -> int:
+        """How many tokens still fit into the batch."""
+        return self.n_batch - self.n_tokens
+
+    def clear_batch(self) -> None:
+        """Start an empty batch."""
+        self.n_tokens = 0
+
+    def add_token(self, token: int, *, position: int, seq_id: int) -> int:
+        """Add one token whose logits are wanted; returns its index in the batch."""
+        index = self.n_tokens
+        self._token[index] = token
+        self._position[index] = position
+        self._seq_id[index] = seq_id
+        self._output[index] = 1
+        self.n_tokens = index + 1
+        return index
+
+    def add_tokens(
+        self, tokens: Tokens, *, position: int, seq_id: int, want_last: bool = False, want_all: bool = False
+    ) -> int:
+        """Add consecutive tokens of a sequence; returns the batch index of the last.
+
+        Outputs (logits, embeddings) are computed for the last or for all of them when wanted.
+        """
+        start, end = self.n_tokens, self.n_tokens + tokens.size
+        self._token[start:end] = tokens
+        self._position[start:end] = np.arange(position, position + tokens.size, dtype=np.int32)
+        self._seq_id[start:end] = seq_id
+        self._output[start:end] = want_all
+        if want_last:
+            self._output[end - 1] = 1
+        self.n_tokens = end
+        return end - 1
+
+    def decode(self) -> Decoded:
+        """Run the batch through the model; releases the GIL for the whole time."""
+        self._batch.n_tokens = self.n_tokens
+        match llama_cpp.llama_decode(self.handle, self._batch):
+            case 0:
+                return Decoded.OK
+            case 1:
+                return Decoded.NO_ROOM
+            case _:
+                return Decoded.BROKEN
+
+    def logits(self, index: int) -> npt.NDArray[np.float32]:
+        """The logits after the batch's token `index`: a view that the next decode overwrites."""
+        row = llama_cpp.llama_get_logits_ith(self.handle, index)
+        return np.ctypeslib.as_array(row, shape=(self.model.n_vocab,))
+
+    def embeddings(self, first: int, count: int) -> npt.NDArray[np.float32]:
+        """The final hidden states of `count` tokens from batch token `first` on: a view of (count, n_embd).
+
+        Only for batches whose tokens all are outputs, in contexts without pooling.
+        """
+        rows = llama_cpp.llama_get_embeddings(self.handle)
+        shape = (self.n_tokens, self.model.n_embd)
+        return np.ctypeslib.as_array(rows, shape=shape)[first : first + count]
+
+    def sequence_embedding(self, seq_id: int) -> npt.NDArray[np.float32]:
+        """The pooled embedding of a sequence, for contexts with a pooling type: a view."""
+        row = llama_cpp.llama_get_embeddings_seq(self.handle, seq_id)
+        return np.ctypeslib.as_array(row, shape=(self.model.n_embd,))
+
+    def trim(self, seq_id: int, *, keep: int) -> int:
+        """Drop the cached tokens of a sequence beyond the first `keep`; returns how many are really kept.
+
+        A recurrent state cannot be cut in the middle; then all of it goes and 0 is returned.
+        """
+        if self.memory is None:
+            return 0
+        if keep and llama_cpp.llama_memory_seq_rm(self.memory, seq_id, keep, -1):
+            return keep
+        llama_cpp.llama_memory_seq_rm(self.memory, seq_id, -1, -1)
+        return 0
+
+    def clear_memory(self) -> None:
+        """Forget all sequences."""
+        if self.memory is not None:
+            llama_cpp.llama_memory_clear(self.memory, False)
+
+
+def open_context(model: Model, options: ContextOptions) -> Context:
+    """Make a context over the weights of `model`. Raises LoadError when llama.cpp cannot."""
+    parameters = llama_cpp.llama_context_default_params()
+    parameters.n_ctx = options.n_ctx
+    parameters.n_batch = options.n_batch
+    parameters.n_ubatch = options.n_batch
+    parameters.n_seq_max = options.n_seq_max
+    parameters.n_threads = options.n_threads
+    parameters.n_threads_batch = options.n_threads
+    parameters.kv_unified = True
+    parameters.no_perf = True
+    parameters.embeddings = options.embeddings
+    parameters.pooling_type = options.pooling_type
+    if options.flash_attn is not None:
+        parameters.flash_attn_type = int(options.flash_attn)
+    if options.kv_type is not None:
+        parameters.type_k = parameters.type_v = _KV_TYPES[options.kv_type]
+    handle = llama_cpp.llama_init_from_model(model.handle, parameters)
+    if not handle:
+        raise LoadError("llama.cpp could not make a context")
+    return Context(handle, model=model, n_batch=options.n_batch)

@@ -1,0 +1,100 @@
+"""The loop's side of a running request: gathers the progress of its answers, whole or as a stream.
+
+Neighbours: `scheduler` calls `receive` on the loop, `server` waits for the end. Must not know how tokens
+are made.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+from janagent.engine.answers import Choice, ChunkWriter
+from janagent.engine.faults import RequestError, engine_lost
+from janagent.engine.stream import EventStream
+from janagent.engine.work import Progress
+
+
+class Collected:
+    """A request answered in one piece; `done` resolves when all answers have ended."""
+
+    def __init__(self, n: int) -> None:
+        self.choices = [Choice() for _ in range(n)]
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._open = n
+
+    def receive(self, index: int, progress: Progress) -> None:
+        """Take what a step brought for answer `index`."""
+        if self.done.done():
+            return
+        if progress.error is not None:
+            self.done.set_exception(engine_lost(progress.error))
+            return
+        choice = self.choices[index]
+        choice.texts.append(progress.text)
+        choice.reports.extend(progress.reports)
+        if progress.finish is not None:
+            choice.finish = progress.finish
+            self._open -= 1
+            if self._open == 0:
+                self.done.set_result(None)
+
+
+class Streamed:
+    """A request answered as events. Until `begin`, they are kept; then each is written as it comes.
+
+    `changed` is set when the handler must look: something came for the first time, the reader fell behind, an
+    error, or the end.
+    """
+
+    def __init__(
+        self, stream: EventStream, chunks: ChunkWriter, *, n: int, echoed: Sequence[str] = ()
+    ) -> None:
+        self._stream = stream
+        self._chunks = chunks
+        self._echoed = echoed
+        self._is_begun = [False] * n
+        self._kept: list[bytes] | None = []
+        self._open = n
+        self.changed = asyncio.Event()
+        self.error: RequestError | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every answer has ended."""
+        return self._open == 0
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the reader is behind and the request should pause."""
+        return self._stream.is_congested
+
+    def receive(self, index: int, progress: Progress) -> None:
+        """Take what a step brought for answer `index`."""
+        if progress.error is not None:
+            self.error = engine_lost(progress.error)
+            self.changed.set()
+            return
+        data = b""
+        echo = self._echoed[index] if self._echoed else ""
+        if not self._is_begun[index]:
+            self._is_begun[index] = True
+            data = self._chunks.role(index) + (self._chunks.text(index, echo) if echo else b"")
+        if progress.text or progress.reports:
+            data += self._chunks.text(index, progress.text, progress.reports, offset=len(echo))
+        if progress.finish is not None:
+            data += self._chunks.end(index, progress.finish)
+            self._open -= 1
+        self._send(data)
+
+    def begin(self) -> None:
+        """The headers are out: write what was kept, and from now on at once."""
+        kept, self._kept = self._kept, None
+        self._stream.write(b"".join(kept or ()))
+
+    def _send(self, data: bytes) -> None:
+        if self._kept is not None:
+            self._kept.append(data)
+            self.changed.set()
+            return
+        self._stream.write(data)
+        if self._open == 0 or self._stream.is_congested:
+            self.changed.set()

@@ -1,0 +1,178 @@
+"""The bodies of the three OpenAI calls: parsing, ranges, and errors that name the field.
+
+Unknown fields are ignored and null means unset, as OpenAI's API has it. Fields this engine does not offer are
+refused rather than silently dropped where dropping them would change the answer.
+"""
+
+import json
+from typing import Annotated, Any, Literal, TypeVar
+
+import pydantic
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+
+from janagent.engine.faults import RequestError, unsupported
+
+MAX_STOPS = 16
+MAX_ANSWERS = 128
+MAX_INPUTS = 2048
+
+StopString = Annotated[str, StringConstraints(max_length=1024)]
+StopStrings = Annotated[list[StopString], Field(max_length=MAX_STOPS)]
+Count = Annotated[int, Field(ge=0)]
+TokenId = Annotated[int, Field(ge=0)]
+
+
+def _stops(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _unlimited(value: Any) -> Any:
+    return None if value == -1 and not isinstance(value, bool) else value
+
+
+def _joined_parts(value: Any) -> Any:
+    """Message content as one string; a list of parts is allowed as long as all are text."""
+    if not isinstance(value, list):
+        return value
+    texts = []
+    for part in value:
+        if not isinstance(part, dict) or not isinstance(part.get("type"), str):
+            raise ValueError("a content part must be an object with a type")
+        if part["type"] not in ("text", "input_text"):
+            raise ValueError(f"this model takes text only, not {part['type']}")
+        if not isinstance(part.get("text"), str):
+            raise ValueError("a text part must have a text")
+        texts.append(part["text"])
+    return "\n".join(texts)
+
+
+class Body(BaseModel):
+    """Base of all bodies: strict types, unknown fields ignored."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+    model: str = ""
+
+
+class StreamOptions(Body):
+    """OpenAI's stream_options."""
+
+    include_usage: bool | None = None
+
+
+class SamplingBody(Body):
+    """What chat and text completions share. Ranges are wide where OpenAI's are narrower than llama.cpp's."""
+
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    n: int | None = Field(default=None, ge=1, le=MAX_ANSWERS)
+    stop: Annotated[StopStrings | None, BeforeValidator(_stops)] = None
+    seed: int | None = None
+    temperature: float | None = Field(default=None, ge=0, le=100, allow_inf_nan=False)
+    top_k: int | None = Field(default=None, ge=-1)
+    top_p: float | None = Field(default=None, ge=0, le=1)
+    min_p: float | None = Field(default=None, ge=0, le=1)
+    repeat_penalty: float | None = Field(default=None, gt=0, le=100, allow_inf_nan=False)
+    presence_penalty: float | None = Field(default=None, ge=-2, le=2)
+    frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
+    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
+    ignore_eos: bool | None = None
+    max_tokens: Annotated[Count | None, BeforeValidator(_unlimited)] = None
+
+
+class ChatMessage(BaseModel):
+    """One message. Fields beyond role and content go to the template as they are."""
+
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
+
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: Annotated[str | None, BeforeValidator(_joined_parts)] = None
+
+    def for_template(self) -> dict[str, Any]:
+        """The message as templates expect it: content is a string, unset fields are absent."""
+        given = {name: value for name, value in (self.model_extra or {}).items() if value is not None}
+        return {"role": self.role, "content": self.content or "", **given}
+
+
+class ChatBody(SamplingBody):
+    """POST /v1/chat/completions."""
+
+    messages: list[ChatMessage] = Field(min_length=1)
+    max_completion_tokens: Annotated[Count | None, BeforeValidator(_unlimited)] = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(default=None, ge=0, le=20)
+    chat_template_kwargs: dict[str, Any] | None = None
+
+
+class CompletionBody(SamplingBody):
+    """POST /v1/completions."""
+
+    prompt: str | list[str] | list[TokenId] | list[list[TokenId]] = ""
+    suffix: str | None = None
+    echo: bool | None = None
+    logprobs: int | None = Field(default=None, ge=0, le=20)
+
+
+class EmbeddingBody(Body):
+    """POST /v1/embeddings."""
+
+    input: str | list[str] | list[TokenId] | list[list[TokenId]]
+    encoding_format: Literal["float", "base64"] | None = None
+    dimensions: int | None = Field(default=None, ge=1)
+
+
+AnyBody = TypeVar("AnyBody", bound=Body)
+
+
+def parse_body(data: bytes, kind: type[AnyBody]) -> AnyBody:
+    """Read a request body. Raises RequestError naming the field that is wrong."""
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        where = (
+            f" (line {error.lineno}, column {error.colno})" if isinstance(error, json.JSONDecodeError) else ""
+        )
+        raise RequestError(f"the request body is not valid JSON{where}", code="invalid_json") from error
+    if not isinstance(value, dict):
+        raise RequestError("the request body must be a JSON object", code="invalid_json")
+    _refuse_unsupported(value)
+    try:
+        return kind.model_validate(value)
+    except pydantic.ValidationError as error:
+        raise _named(error) from error
+
+
+def _named(error: pydantic.ValidationError) -> RequestError:
+    """The first fault, with the field written as clients know it: messages[0].content."""
+    # Of the alternatives of a union, the one that got furthest into the value explains most.
+    first = max(error.errors(include_url=False, include_context=False, include_input=False), key=_depth)
+    param = ""
+    for part in first["loc"]:
+        if isinstance(part, int):
+            param += f"[{part}]"
+        elif part.isidentifier() and part != "str":  # names of union branches are not fields
+            param += f".{part}" if param else part
+    message = first["msg"].removeprefix("Value error, ")
+    return RequestError(f"{param}: {message}", param=param or None, code="invalid_value")
+
+
+def _depth(fault: Any) -> int:
+    return sum(isinstance(part, int) for part in fault["loc"])
+
+
+def _refuse_unsupported(body: dict[str, Any]) -> None:
+    for name in ("tools", "functions"):
+        if body.get(name):
+            raise unsupported(name, "tool calling is not supported by this engine")
+    for name in ("grammar", "json_schema", "audio", "prediction"):
+        if body.get(name):
+            raise unsupported(name, "not supported by this engine")
+    wanted = body.get("response_format")
+    if wanted is not None and not (isinstance(wanted, dict) and wanted.get("type") == "text"):
+        raise unsupported("response_format", 'only {"type": "text"} is supported by this engine')
+    modalities = body.get("modalities")
+    if modalities not in (None, [], ["text"]):
+        raise unsupported("modalities", "this model answers in text only")
+    best_of = body.get("best_of")
+    if best_of is not None and best_of != (body.get("n") or 1):
+        raise unsupported("best_of", "not supported by this engine")

@@ -1,0 +1,361 @@
+"""The decode thread: continuous batching over the slots of one llama_context.
+
+Each step advances every live answer by one token and spends what is left of the batch on prompts, all in
+one `llama_decode`. The event loop talks to it through `submit`, `cancel`, `pause` and `resume`; it answers
+with one `call_soon_threadsafe` a step. It must not know HTTP, JSON or chat templates.
+
+A step, numbered as in `_step`:
+1. drop cancelled answers and give free slots to waiting requests, in turn;
+2. fill the batch: one token for each answering slot, prompt chunks for the others;
+3. decode;
+4. sample, turn tokens into text, find the ends;
+5. hand all of it to the loop.
+"""
+
+import asyncio
+import collections
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+
+from janagent.engine.context import Context, Decoded
+from janagent.engine.sampling import chances, open_sampler
+from janagent.engine.slots import Slot, choose_slot, share_budget
+from janagent.engine.work import Finish, Generation, Progress, QueueFull, Request, TokenReport
+
+log = logging.getLogger(__name__)
+
+#: how long one step may last because of prompt chunks: while answers run beside them, and without
+_STALL_S = 0.2
+_CHUNK_S = 0.6
+_MIN_CHUNK = 32
+
+Update = tuple[Generation, Progress]
+
+
+class SideWork(Protocol):
+    """Other work for llama.cpp that takes turns with the chat steps: embeddings."""
+
+    def has_work(self) -> bool:
+        """Whether `step` would do anything."""
+        ...
+
+    def step(self) -> int:
+        """Do a bounded piece of work; returns the number of prompt tokens it took."""
+        ...
+
+
+class Scheduler:
+    """Owns the context of the answers and the thread that drives it.
+
+    `on_broken(message)` is called on the loop when llama.cpp fails for good, after the live answers got
+    their error.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        n_slots: int,
+        ctx_len: int,
+        queue_limit: int,
+        on_broken: Callable[[str], None],
+    ) -> None:
+        self._context = context
+        self._model = context.model
+        self._end_tokens = context.model.end_tokens
+        self._ctx_len = ctx_len
+        self._queue_limit = queue_limit
+        self._on_broken = on_broken
+        self._slots = [Slot(seq_id=i, tokens=np.zeros(ctx_len + 1, dtype=np.int32)) for i in range(n_slots)]
+        self._waiting: collections.deque[Request] = collections.deque()
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="decode", daemon=True)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._side: SideWork | None = None
+        self._prefill_token_s = 0.002
+        self._answer_s = 2.0
+        self._clock = 0
+        self.steps = 0
+        self.prompt_tokens = 0
+        self.completion_tokens = 0
+        self.requests = 0
+
+    def start(self, loop: asyncio.AbstractEventLoop, *, side: SideWork | None = None) -> None:
+        """Start the decode thread; progress is delivered on `loop`. It ends with the process or by `stop`."""
+        self._loop = loop
+        self._side = side
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask the thread to end after the step it is in; does not wait."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+
+    # -- called by the loop ----------------------------------------------------------------------------------
+
+    def submit(self, generations: list[Generation]) -> Request:
+        """Queue the answers of one request. Raises QueueFull."""
+        request = Request(generations=generations, since_s=time.monotonic())
+        with self._changed:
+            free = sum(slot.generation is None for slot in self._slots)
+            ahead = sum(len(other.generations) - other.n_admitted for other in self._waiting)
+            if ahead >= free and len(self._waiting) >= self._queue_limit:
+                wait_s = self._answer_s * (len(self._waiting) + 1) / len(self._slots)
+                raise QueueFull(retry_after_s=max(1, min(60, round(wait_s))))
+            self._waiting.append(request)
+            self.requests += 1
+            self._changed.notify()
+        return request
+
+    def cancel(self, request: Request) -> None:
+        """Give up on a request; its slots are free from the next step on. Harmless when it has ended."""
+        with self._changed:
+            for generation in request.generations:
+                generation.cancelled = True
+            self._changed.notify()
+
+    def pause(self, request: Request) -> None:
+        """Keep the slots of a request but do not advance it: its reader is behind."""
+        for generation in request.generations:
+            generation.paused = True
+
+    def resume(self, request: Request) -> None:
+        """Advance a paused request again."""
+        with self._changed:
+            for generation in request.generations:
+                generation.paused = False
+            self._changed.notify()
+
+    def wake(self) -> None:
+        """Look for side work."""
+        with self._changed:
+            self._changed.notify()
+
+    def counts(self) -> tuple[int, int]:
+        """(answers that should be advancing, requests in the waiting line).
+
+        Paused answers are not counted.
+        """
+        live = sum(g is not None and not g.paused for g in [slot.generation for slot in self._slots])
+        side = self._side is not None and self._side.has_work()
+        return live + side, len(self._waiting)
+
+    # -- the decode thread -----------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            while self._wait_for_work():
+                if self._side is not None and self._side.has_work():
+                    self.prompt_tokens += self._side.step()
+                    self.steps += 1
+                self._step()
+        except Exception as error:
+            log.exception("the decode thread failed")
+            self._broken(f"internal error of the engine: {error}")
+
+    def _wait_for_work(self) -> bool:
+        with self._changed:
+            while not (self._stopping or self._has_work()):
+                self._changed.wait()
+            if not self._stopping:
+                self._admit()
+            return not self._stopping
+
+    def _has_work(self) -> bool:
+        if self._waiting and any(slot.generation is None for slot in self._slots):
+            return True
+        for slot in self._slots:
+            generation = slot.generation
+            if generation is not None and (generation.cancelled or not generation.paused):
+                return True
+        if any(all(g.cancelled for g in request.generations) for request in self._waiting):
+            return True
+        return self._side is not None and self._side.has_work()
+
+    def _admit(self) -> None:
+        """(1) Free the slots of cancelled answers, then fill free slots from the waiting line."""
+        for slot in self._slots:
+            if slot.generation is not None and slot.generation.cancelled:
+                self._release(slot)
+        if not self._waiting:
+            return
+        self._waiting = collections.deque(r for r in self._waiting if not r.generations[0].cancelled)
+        free = [slot for slot in self._slots if slot.generation is None]
+        while free and self._waiting:
+            request = self._waiting.popleft()
+            generation = request.generations[request.n_admitted]
+            request.n_admitted += 1
+            free.remove(self._occupy(free, generation))
+            if request.n_admitted < len(request.generations):
+                # Behind the others: a request for many answers takes its turn for each of them.
+                self._waiting.append(request)
+
+    def _occupy(self, free: list[Slot], generation: Generation) -> Slot:
+        # A seed asks for the same answer again; a reused cache computes the prompt in other batches, which
+        # llama.cpp does not promise to be bit-equal.
+        may_reuse = generation.sampling.seed is None
+        slot, keep = choose_slot(free, generation.prompt, may_reuse=may_reuse)
+        slot.n_past = self._context.trim(slot.seq_id, keep=keep)
+        slot.n_pending = 0
+        slot.next_token = -1
+        slot.since_s = time.monotonic()
+        slot.sampler = open_sampler(
+            generation.sampling, model=self._model, prompt=generation.prompt, max_tokens=generation.max_tokens
+        )
+        slot.generation = generation
+        generation.n_cached = slot.n_past
+        self.prompt_tokens += generation.prompt.size
+        return slot
+
+    def _release(self, slot: Slot) -> None:
+        slot.sampler.close()
+        slot.generation = None
+        self._clock += 1
+        slot.last_used = self._clock
+        self._answer_s += 0.2 * (time.monotonic() - slot.since_s - self._answer_s)
+
+    def _step(self) -> None:
+        active = [s for s in self._slots if s.generation is not None and not s.generation.paused]
+        if not active:
+            return
+        started_s = time.perf_counter()
+        n_prefill = self._fill_batch(active)
+        result = self._context.decode()
+        if result is not Decoded.OK:
+            self._recover(result, active)
+            return
+        self.steps += 1
+        if n_prefill >= _MIN_CHUNK:
+            per_token_s = (time.perf_counter() - started_s) / self._context.n_tokens
+            self._prefill_token_s += 0.3 * (per_token_s - self._prefill_token_s)
+        updates: list[Update] = []
+        for slot in active:
+            slot.commit()
+            if slot.batch_index >= 0:
+                self._take_token(slot, updates)
+        self._deliver(updates)
+
+    def _fill_batch(self, active: list[Slot]) -> int:
+        """(2) Returns the number of prompt tokens in the batch."""
+        context = self._context
+        context.clear_batch()
+        prefilling = []
+        for slot in active:
+            slot.batch_index = -1
+            if slot.n_prefill:
+                prefilling.append(slot)
+            else:
+                index = context.add_token(slot.next_token, position=slot.n_past, seq_id=slot.seq_id)
+                slot.put(slot.next_token, batch_index=index)
+        if not prefilling:
+            return 0
+        n_answering = context.n_tokens
+        limit_s = _STALL_S if n_answering else _CHUNK_S
+        budget = min(context.room, max(_MIN_CHUNK, int(limit_s / self._prefill_token_s)))
+        shares = share_budget([slot.n_prefill for slot in prefilling], budget)
+        for slot, size in zip(prefilling, shares, strict=True):
+            if size:
+                self._add_chunk(slot, size)
+        return context.n_tokens - n_answering
+
+    def _add_chunk(self, slot: Slot, size: int) -> None:
+        assert slot.generation is not None
+        prompt = slot.generation.prompt
+        chunk = prompt[slot.n_past : slot.n_past + size]
+        is_last = slot.n_past + size == prompt.size
+        index = self._context.add_tokens(chunk, position=slot.n_past, seq_id=slot.seq_id, want_last=is_last)
+        slot.put(chunk, batch_index=index if is_last else -1)
+
+    def _recover(self, result: Decoded, active: list[Slot]) -> None:
+        """(3) gone wrong. Without room nothing has changed: make some and let the next step try again.
+
+        The cache holds ctx_len tokens for each slot, so this takes a cache that wastes cells. What idle slots
+        remember goes first, then the youngest answer.
+        """
+        if result is Decoded.BROKEN:
+            self._broken("llama.cpp failed to decode; its log has the reason")
+            return
+        idle = [slot for slot in self._slots if slot.generation is None and slot.n_past]
+        for slot in idle:
+            slot.n_past = self._context.trim(slot.seq_id, keep=0)
+        if idle:
+            return
+        victim = max(active, key=lambda slot: slot.since_s)
+        assert victim.generation is not None
+        log.warning("no room left in the KV cache; the youngest of %d answers is given up", len(active))
+        self._deliver([(victim.generation, Progress("", error="no room left in the KV cache"))])
+        victim.n_past = self._context.trim(victim.seq_id, keep=0)
+        self._release(victim)
+
+    def _take_token(self, slot: Slot, updates: list[Update]) -> None:
+        """(4) Sample for one slot whose logits are in; append what came of it to `updates`."""
+        generation = slot.generation
+        assert generation is not None
+        token = slot.next_token = slot.sampler.sample(self._context, slot.batch_index)
+        stream = generation.text
+        finish: Finish | None = None
+        if token in self._end_tokens:
+            text, finish = stream.finish(), Finish.STOP
+        else:
+            if generation.top_logprobs is not None:
+                logits = self._context.logits(slot.batch_index)
+                found = chances(logits, token, n_top=generation.top_logprobs)
+                generation.unsent.append(TokenReport(found, stream.decoded_chars))
+            text = stream.feed(self._model.piece(token))
+            generation.n_generated += 1
+            if stream.stopped:
+                finish = Finish.STOP
+            elif generation.n_generated >= generation.max_tokens or slot.n_past >= self._ctx_len:
+                text, finish = text + stream.finish(), Finish.LENGTH
+        self.completion_tokens += 1
+        if finish is not None:
+            self._release(slot)
+        reports = _ready_reports(generation, finish) if generation.unsent else ()
+        if text or finish is not None or reports:
+            updates.append((generation, Progress(text, finish, reports)))
+
+    def _deliver(self, updates: list[Update]) -> None:
+        """(5) One call into the loop for the whole step; the next decode overlaps with the writing."""
+        if not updates or self._loop is None:
+            return
+        try:
+            self._loop.call_soon_threadsafe(_hand_over, updates)
+        except RuntimeError:
+            self.stop()  # the loop is closed: the process is ending
+
+    def _broken(self, message: str) -> None:
+        with self._changed:
+            self._stopping = True
+            lost = [slot.generation for slot in self._slots if slot.generation is not None]
+            for request in self._waiting:
+                lost.extend(request.generations[request.n_admitted :])
+        self._deliver([(generation, Progress("", error=message)) for generation in lost])
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._on_broken, message)
+
+
+def _hand_over(updates: list[Update]) -> None:
+    for generation, progress in updates:
+        if not generation.cancelled:
+            generation.receive(progress)
+
+
+def _ready_reports(generation: Generation, finish: Finish | None) -> tuple[TokenReport, ...]:
+    """The token reports whose text is out; those of a stop string are dropped with it."""
+    stream, unsent = generation.text, generation.unsent
+    if finish is not None and not stream.stopped:
+        ready = len(unsent)
+    else:
+        ready = 0
+        while ready < len(unsent) and unsent[ready].at_char < stream.emitted_chars:
+            ready += 1
+    reports = tuple(unsent[:ready])
+    del unsent[:ready]
+    return reports

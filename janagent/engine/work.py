@@ -1,0 +1,74 @@
+"""What passes between the event loop and the decode thread: an answer to generate, and its progress.
+
+`Generation` fields above the line are set by the loop before submission and never change; `cancelled` and
+`paused` are written by the loop and read by the decode thread at the next step; the rest belongs to the
+decode thread.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+from janagent.engine.model import Tokens
+from janagent.engine.sampling import Sampling, TokenChances
+from janagent.engine.text import TextStream
+
+
+class Finish(StrEnum):
+    """Why an answer ended, in OpenAI's words."""
+
+    STOP = "stop"
+    LENGTH = "length"
+
+
+class TokenReport(NamedTuple):
+    """A token for the logprobs of an answer; `at_char` is where its text begins in the answer."""
+
+    chances: TokenChances
+    at_char: int
+
+
+class Progress(NamedTuple):
+    """What one step brought for one answer. `error` ends it as a failure of the engine."""
+
+    text: str
+    finish: Finish | None = None
+    reports: tuple[TokenReport, ...] = ()
+    error: str | None = None
+
+
+@dataclass(eq=False, kw_only=True)
+class Generation:
+    """One answer (one choice) to generate from `prompt`. `receive` is called on the loop thread."""
+
+    prompt: Tokens
+    max_tokens: int
+    sampling: Sampling
+    text: TextStream
+    receive: Callable[[Progress], None]
+    top_logprobs: int | None = None
+
+    cancelled: bool = False
+    paused: bool = False
+
+    n_generated: int = 0
+    n_cached: int = 0
+    unsent: list[TokenReport] = field(default_factory=list)
+
+
+@dataclass(eq=False, kw_only=True)
+class Request:
+    """The answers of one HTTP request, admitted one by one in turn with those of other requests."""
+
+    generations: list[Generation]
+    n_admitted: int = 0
+    since_s: float = 0.0
+
+
+class QueueFull(Exception):
+    """No slot is free and the waiting line is as long as it may be."""
+
+    def __init__(self, *, retry_after_s: int) -> None:
+        super().__init__(f"queue full, retry after {retry_after_s} s")
+        self.retry_after_s = retry_after_s

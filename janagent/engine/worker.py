@@ -1,0 +1,191 @@
+"""A worker's life after its spec: load, listen, report, stop.
+
+Imported while the process is still a spare, so that everything heavy is in memory before the spec comes.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable
+
+import llama_cpp
+from aiohttp import web
+
+from janagent.aio import create_task
+from janagent.children.wire import EngineSpec, ExitCode, Failed, Loading, Ready, Stats
+from janagent.engine.context import Context, ContextOptions, open_context
+from janagent.engine.embeddings import Embedder
+from janagent.engine.lifeline import StatusPipe
+from janagent.engine.llama_log import EngineLog
+from janagent.engine.model import LoadError, Model, load_model
+from janagent.engine.prompt import make_chat_prompt
+from janagent.engine.sampling import default_sampling
+from janagent.engine.scheduler import Scheduler
+from janagent.engine.server import Server
+from janagent.engine.threads import usable_cores
+
+log = logging.getLogger(__name__)
+
+_PROGRESS_EVERY_S = 0.2
+_STATS_EVERY_S = 1.0
+_N_BATCH = 512
+#: an error event needs a moment to leave the process before a broken engine exits
+_LAST_WORDS_S = 0.5
+_CRASHED = 1
+
+
+def run(spec: EngineSpec, status: StatusPipe) -> int:
+    """Load and serve the model of `spec`. Returns an exit status; does not return after a SIGTERM."""
+    engine_log = EngineLog()
+    engine_log.install()
+    engine_log.on_abort(_last_words(status))
+    return asyncio.run(_Worker(spec, status, engine_log).run())
+
+
+def _last_words(status: StatusPipe) -> Callable[[str], None]:
+    """While loading, a ggml abort is a model that cannot be loaded; later it is a crash."""
+
+    def tell(reason: str) -> None:
+        status.send(Failed(message=reason))
+        if not status.is_ready:
+            os._exit(ExitCode.LOAD_FAILED)
+
+    return tell
+
+
+class _Worker:
+    def __init__(self, spec: EngineSpec, status: StatusPipe, engine_log: EngineLog) -> None:
+        self._spec = spec
+        self._status = status
+        self._log = engine_log
+        self._stopped: asyncio.Future[int] | None = None
+
+    async def run(self) -> int:
+        spec = self._spec
+        loop = asyncio.get_running_loop()
+        self._stopped = loop.create_future()
+        loop.add_signal_handler(signal.SIGTERM, self._terminated)
+        try:
+            model, context = await asyncio.to_thread(self._load)
+        except LoadError as error:
+            self._status.send(Failed(message=(self._log.last_errors() or str(error))[:2000]))
+            return ExitCode.LOAD_FAILED
+        scheduler = Scheduler(
+            context,
+            n_slots=spec.n_parallel,
+            ctx_len=spec.ctx_len,
+            queue_limit=spec.queue_limit,
+            on_broken=self._broken,
+        )
+        embedder = self._embedder(model) if spec.embedding else None
+        scheduler.start(loop, side=embedder)
+        server, warnings = self._server(model, context, scheduler, embedder)
+        runner = web.AppRunner(server.application(), handler_cancellation=True, access_log=None)
+        await runner.setup()
+        try:
+            await web.UnixSite(runner, spec.socket_path).start()
+        except OSError as error:
+            self._status.send(Failed(message=f"cannot listen on {spec.socket_path}: {error}"))
+            return ExitCode.BAD_SPEC
+        os.chmod(spec.socket_path, 0o600)
+        self._status.is_ready = True
+        self._status.send(Ready(ctx_len=spec.ctx_len, n_parallel=spec.n_parallel, warnings=warnings))
+        create_task(self._report(scheduler), name="stats")
+        return await self._stopped
+
+    def _load(self) -> tuple[Model, Context]:
+        spec = self._spec
+        reported_s = 0.0
+
+        def progressed(fraction: float) -> None:
+            nonlocal reported_s
+            now_s = time.monotonic()
+            if now_s - reported_s >= _PROGRESS_EVERY_S:
+                reported_s = now_s
+                self._status.send(Loading(progress=min(1.0, max(0.0, fraction))))
+
+        llama_cpp.llama_backend_init()
+        model = load_model(spec.model_path, n_gpu_layers=spec.ngl, on_progress=progressed)
+        if model.is_encoder_decoder:
+            raise LoadError("encoder-decoder models are not supported")
+        context = open_context(
+            model,
+            ContextOptions(
+                n_ctx=spec.ctx_len * spec.n_parallel,
+                n_batch=max(spec.n_batch or _N_BATCH, spec.n_parallel),
+                n_seq_max=spec.n_parallel,
+                n_threads=self._n_threads(),
+                flash_attn=spec.flash_attn,
+                kv_type=spec.kv_type,
+            ),
+        )
+        self._status.send(Loading(progress=1.0))
+        return model, context
+
+    def _n_threads(self) -> int:
+        return self._spec.n_threads or usable_cores()
+
+    def _embedder(self, model: Model) -> Embedder:
+        spec = self._spec
+        return Embedder(
+            model, ctx_len=spec.ctx_len, n_threads=self._n_threads(), queue_limit=spec.queue_limit
+        )
+
+    def _server(
+        self, model: Model, context: Context, scheduler: Scheduler, embedder: Embedder | None
+    ) -> tuple[Server, tuple[str, ...]]:
+        spec = self._spec
+        chat_prompt = make_chat_prompt(
+            pre_prompt=spec.pre_prompt,
+            user_prompt=spec.user_prompt,
+            ai_prompt=spec.ai_prompt,
+            template=spec.chat_template or model.chat_template,
+            bos=model.special_text(model.bos),
+            eos=model.special_text(model.eos),
+        )
+        warnings = [chat_prompt.fault] if chat_prompt.fault else []
+        if 0 < model.n_ctx_train < spec.ctx_len:
+            warnings.append(
+                f"ctx_len {spec.ctx_len} is more than the {model.n_ctx_train} the model was trained on"
+            )
+        server = Server(
+            model=model,
+            scheduler=scheduler,
+            embedder=embedder,
+            chat_prompt=chat_prompt,
+            defaults=default_sampling(model),
+            ctx_len=spec.ctx_len,
+            can_generate=context.memory is not None,
+            reader_stall_s=spec.reader_stall_s,
+            fingerprint=f"llamacpp-{llama_cpp.__version__}",
+        )
+        return server, tuple(warnings)
+
+    async def _report(self, scheduler: Scheduler) -> None:
+        while True:
+            live, queued = scheduler.counts()
+            self._status.send(
+                Stats(
+                    live=live,
+                    queued=queued,
+                    steps=scheduler.steps,
+                    prompt_tokens=scheduler.prompt_tokens,
+                    completion_tokens=scheduler.completion_tokens,
+                    requests=scheduler.requests,
+                )
+            )
+            await asyncio.sleep(_STATS_EVERY_S)
+
+    def _broken(self, message: str) -> None:
+        log.error("%s", message)
+        asyncio.get_running_loop().call_later(_LAST_WORDS_S, os._exit, _CRASHED)
+
+    def _terminated(self) -> None:
+        # At once and without unwinding: the decode thread may be inside a long C call, and the daemon has
+        # drained.
+        with contextlib.suppress(OSError):
+            os.unlink(self._spec.socket_path)
+        os._exit(ExitCode.OK)
