@@ -1,36 +1,58 @@
-# Two commands on a fresh machine: `make run` and `make test`. Both do nothing twice.
+# Two commands on a fresh machine: `make run` and `make test`. Neither does anything twice.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-ROOT ?=
-RUN_FLAGS ?=
+# Only from the command line: a variable ROOT of the environment may mean something else.
+ROOT :=
+RUN_FLAGS :=
+ROOT_FLAG = $(if $(ROOT),--root '$(ROOT)')
 
 .DEFAULT_GOAL := help
 .PHONY: help run test lint types layers unit bench clean
 
 help:
-	@echo "make run    set up everything and start janagent in the foreground"
+	@echo "make run    set up everything and start janagent in the foreground (ROOT=folder, RUN_FLAGS=flags of serve)"
 	@echo "make test   set up everything, then lint, types, layers and tests"
 	@echo "make bench  the measured comparisons (builds llama-server once, about 7 minutes)"
+	@echo "make clean  remove what was set up"
 
-$(BIN)/python:
-	@tools= ; for t in $(PYTHON) c++ ; do command -v $$t >/dev/null 2>&1 || tools="$$tools $$t"; done; \
-	if [ -n "$$tools" ]; then echo "missing:$$tools - on Debian/Ubuntu: apt-get install python3-venv g++ make"; exit 2; fi
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+# What must be there before pip can work, by Debian's names; git is for the tests. Installed when this may be
+# done without asking anybody (root, apt-get), else named.
+define tools
+@need=; \
+command -v $(PYTHON) >/dev/null 2>&1 && $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || need="$$need python3-venv"; \
+command -v c++ >/dev/null 2>&1 || need="$$need g++"; \
+command -v git >/dev/null 2>&1 || need="$$need git"; \
+if [ -n "$$need" ]; then \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+		echo "installing Debian packages:$$need"; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$need; \
+	else \
+		echo "missing:$$need (Debian, Ubuntu: sudo apt-get install$$need; macOS: xcode-select --install)"; exit 2; \
+	fi; \
+fi
+@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "janagent needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
+endef
 
-$(VENV)/.run-ready: pyproject.toml | $(BIN)/python
+$(VENV)/.pip-ready:
+	$(tools)
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@touch $@
+
+$(VENV)/.run-ready: pyproject.toml | $(VENV)/.pip-ready
 	@echo "installing janagent (the first time this builds llama.cpp: about five minutes)"
-	$(BIN)/python -m pip install --quiet --editable '.[starter]'
+	@$(BIN)/python -m pip install --quiet --editable '.[starter]'
 	@touch $@
 
 $(VENV)/.test-ready: pyproject.toml $(VENV)/.run-ready
-	$(BIN)/python -m pip install --quiet --group dev
+	@echo "installing what the tests need"
+	@$(BIN)/python -m pip install --quiet --group dev
 	@touch $@
 
 run: $(VENV)/.run-ready
-	@$(BIN)/janagent starter --if-no-models
-	@$(BIN)/janagent serve $(RUN_FLAGS)
+	@$(BIN)/janagent starter --if-no-models $(ROOT_FLAG)
+	@exec $(BIN)/janagent serve $(ROOT_FLAG) $(RUN_FLAGS)
 
 lint: $(VENV)/.test-ready
 	$(BIN)/ruff check .
@@ -51,4 +73,4 @@ bench: $(VENV)/.test-ready
 	$(BIN)/python -m tests.benchmarks
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache build dist *.egg-info
+	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
