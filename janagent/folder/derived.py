@@ -4,9 +4,7 @@ Pure. Neighbour: `entries`, which puts these into a `ModelEntry`.
 """
 
 import hashlib
-import json
 from collections.abc import Iterable
-from typing import Any
 
 from janagent.folder.entry import Binary
 from janagent.folder.ids import Names, normal, remote_alias
@@ -19,26 +17,20 @@ MODEL_JSON = "model.json"
 
 def artifact_key(manifest: Manifest) -> str:
     """Hash of what decides which files are wanted."""
-    return _hash(
-        [
-            manifest.origin,
-            manifest.effective_import_format,
-            manifest.download_url,
-            manifest.files,
-        ]
-    )
+    wanted = (manifest.origin, manifest.effective_import_format.value, manifest.download_url, manifest.files)
+    return _hash(repr(wanted))
 
 
 def runtime_key(manifest: Manifest, binaries: Iterable[Binary]) -> str:
     """Hash of what forces a new worker: init parameters, engine, format, and every binary's identity."""
-    init = manifest.init.model_dump(mode="json", exclude_none=True, exclude={"unknown"})
-    files = [(str(binary.real_path), binary.role, *binary.identity) for binary in binaries]
-    return _hash([manifest.engine, manifest.effective_import_format, init, files])
+    # Fields come in the order of their declaration, so equal parameters give equal text.
+    init = manifest.init.model_dump_json(exclude_none=True, exclude={"unknown"})
+    files = [(str(binary.real_path), binary.role.value, binary.identity) for binary in binaries]
+    return _hash(repr((manifest.engine, manifest.effective_import_format.value, init, files)))
 
 
-def _hash(value: Any) -> str:
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
 
 
 def source_of(manifest: Manifest) -> str:

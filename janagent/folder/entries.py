@@ -23,10 +23,10 @@ from janagent.folder.pairing import (
     Choice,
     Claim,
     ModelSet,
+    Offer,
     choose,
     fitting_projector,
     has_binary_suffix,
-    model_sets,
     stem_of,
 )
 from janagent.folder.tree import SETTLE_S, File, Folder, Tree
@@ -99,6 +99,7 @@ class _Builder:
         self._taken = taken
         self._files: dict[str, tuple[Folder, File]] = {}
         self._found: dict[str, Inspection] = {}
+        self._stems_here: dict[str, list[str]] = {}
         self._claims: set[str] = set()
         self._again_in_s: float | None = None
 
@@ -113,10 +114,10 @@ class _Builder:
         reaches_below = any(_reaches_below(reading.manifest) for _, reading in manifests)
         if reaches_below:
             self._add_files_below()
-        candidates = [self._candidate(name) for name in self._files]
-        drafts = [self._claimed_model(file, reading, candidates) for file, reading in manifests]
+        offer = Offer([self._candidate(name) for name in self._files])
+        drafts = [self._claimed_model(file, reading, offer) for file, reading in manifests]
         if not any(draft.entry.condition is Condition.INVALID for draft in drafts):
-            drafts.extend(self._unclaimed_models(candidates))
+            drafts.extend(self._unclaimed_models(offer))
         return Built(
             drafts=tuple(drafts),
             again_in_s=self._again_in_s,
@@ -166,13 +167,15 @@ class _Builder:
         """Whether its name makes a JSON a manifest: `model.json`, or the stem of a binary beside it."""
         if file.name.lower() == MODEL_JSON:
             return True
-        stem = stem_of(file.name)
+        if not self._stems_here:
+            for name in self._files:
+                self._stems_here.setdefault(stem_of(name), []).append(name)
         return any(
-            stem_of(name) == stem and (has_binary_suffix(name) or self._inspect(name).kind is not Kind.OTHER)
-            for name in self._files
+            has_binary_suffix(name) or self._inspect(name).kind is not Kind.OTHER
+            for name in self._stems_here.get(stem_of(file.name), ())
         )
 
-    def _claimed_model(self, file: File, reading: Reading, candidates: list[Candidate]) -> Draft:
+    def _claimed_model(self, file: File, reading: Reading, offer: Offer) -> Draft:
         manifest = reading.manifest or DEFAULT
         verdict = _Verdict()
         if reading.fault is not None or reading.manifest is None:
@@ -180,7 +183,7 @@ class _Builder:
             verdict.fail(Condition.INVALID, fault.code, fault.message)
         elif not manifest.is_remote:
             claim = Claim(self._stems(file), manifest.download_name, manifest.files)
-            choice = choose(claim, candidates, budget_bytes=self._budget_bytes)
+            choice = choose(claim, offer, budget_bytes=self._budget_bytes)
             verdict = self._judge(choice, file.name, manifest)
         return self._draft(file, manifest, verdict, warnings=reading.warnings)
 
@@ -285,11 +288,10 @@ class _Builder:
 
     # What no manifest claims
 
-    def _unclaimed_models(self, candidates: list[Candidate]) -> Iterable[Draft]:
-        beside = [candidate for candidate in candidates if "/" not in candidate.name]
-        projectors = [candidate for candidate in beside if candidate.kind is Kind.PROJECTOR]
-        for model in model_sets(beside):
-            if not self._is_listed(model):
+    def _unclaimed_models(self, offer: Offer) -> Iterable[Draft]:
+        projectors = [projector for projector in offer.projectors if "/" not in projector.name]
+        for model in offer.sets:
+            if "/" in model.names[0] or not self._is_listed(model):
                 continue
             file = self._files[model.names[0]][1]
             verdict = _Verdict()

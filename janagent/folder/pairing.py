@@ -14,6 +14,7 @@ from janagent.folder.gguf import Header, Kind
 from janagent.folder.quantization import best_for, tag_of, tags_match
 
 BINARY_SUFFIXES: Final = (".gguf", ".ggml", ".bin", ".proj")
+_SUFFIXES: Final = (*BINARY_SUFFIXES, ".json")
 _SPLIT: Final = re.compile(r"(.+)-(\d{5})-of-(\d{5})(\.[^./]*)?", re.DOTALL)
 _PROJECTOR_ORDER: Final = ("F16", "BF16", "Q8_0", "F32")
 _MOST_NAMED: Final = 10
@@ -60,6 +61,39 @@ class ModelSet:
         return tag_of(_base(self.stem))
 
 
+class Offer:
+    """The files of one folder as a manifest may claim them; made once for all its manifests."""
+
+    __slots__ = ("_by_folded_name", "_by_stem", "candidates", "names", "projectors", "sets")
+
+    def __init__(self, candidates: Sequence[Candidate]) -> None:
+        self.candidates = candidates
+        self.sets = model_sets(candidates)
+        self.projectors = [candidate for candidate in candidates if candidate.kind is Kind.PROJECTOR]
+        self.names = {candidate.name for candidate in candidates}
+        self._by_folded_name: dict[str, list[str]] = {}
+        for name in self.names:
+            self._by_folded_name.setdefault(name.casefold(), []).append(name)
+        self._by_stem: dict[str, list[ModelSet]] = {}
+        for model in self.sets:
+            self._by_stem.setdefault(model.stem.casefold(), []).append(model)
+
+    def find(self, name: str) -> str | None:
+        """The candidate of this name: exactly, else as a name beside the manifest, else but for case."""
+        for wanted in (name, _base(name)):
+            if wanted in self.names:
+                return wanted
+        for wanted in (name, _base(name)):
+            matches = self._by_folded_name.get(wanted.casefold(), [])
+            if len(matches) == 1:
+                return matches[0]
+        return None
+
+    def with_stem(self, stem: str) -> list[ModelSet]:
+        """The models of this stem, upper and lower case alike."""
+        return self._by_stem.get(stem.casefold(), [])
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """What a manifest says about its binaries."""
@@ -88,13 +122,9 @@ class Choice:
 def stem_of(name: str) -> str:
     """File name without folder, `.json` or a binary's suffix, and part number; `""` for a bare `.gguf`."""
     name = _base(name)
-    split = _SPLIT.fullmatch(name)
-    if split is not None:
+    if "-of-" in name and (split := _SPLIT.fullmatch(name)) is not None:
         return split[1]
-    for suffix in (*BINARY_SUFFIXES, ".json"):
-        if name.lower().endswith(suffix):
-            return name[: -len(suffix)]
-    return name
+    return _without(name, _SUFFIXES)
 
 
 def has_binary_suffix(name: str) -> bool:
@@ -102,7 +132,7 @@ def has_binary_suffix(name: str) -> bool:
     return name.lower().endswith(BINARY_SUFFIXES)
 
 
-def choose(claim: Claim, candidates: Sequence[Candidate], *, budget_bytes: int | None) -> Choice:
+def choose(claim: Claim, offer: Offer, *, budget_bytes: int | None) -> Choice:
     """Apply the rules in their order. `budget_bytes` is memory for rule 5; None: no limit.
 
     1. the file named by `download_url`; 2. `files`, names or globs; both are final. 3. the same stem; else a
@@ -110,54 +140,45 @@ def choose(claim: Claim, candidates: Sequence[Candidate], *, budget_bytes: int |
     the folder, unless its name carries another tag. 5. several quantizations of one model: the best for the
     machine.
     """
-    sets = model_sets(candidates)
-    listed, absent = _listed(claim.files, candidates)
-    named = _find(claim.download_name, candidates) if claim.download_name else None
+    listed, absent = _listed(claim.files, offer)
+    named = offer.find(claim.download_name) if claim.download_name else None
     if claim.download_name and named is None:
         absent = (claim.download_name, *absent)
     if absent:
         return Choice(absent=absent)
     if named is not None:  # rule 1
-        choice = _named(named, sets)
+        choice = _named(named, offer.sets)
     elif claim.files:  # rule 2
-        choice = _by_rules(claim, [s for s in sets if listed.intersection(s.names)], budget_bytes)
+        choice = _by_rules(
+            claim, offer, [s for s in offer.sets if listed.intersection(s.names)], budget_bytes
+        )
         if choice == Choice():
             choice = Choice(refused=tuple(sorted(listed)))
+    elif offer.sets:
+        beside = [s for s in offer.sets if "/" not in s.names[0]]
+        choice = _by_rules(claim, offer, beside, budget_bytes)
     else:
-        beside = [s for s in sets if "/" not in s.names[0]]
-        choice = _by_rules(claim, beside, budget_bytes)
-    return _with_projector(choice, candidates, listed if claim.files else None)
+        return Choice()
+    return _with_projector(choice, offer, listed if claim.files else None)
 
 
 # Rules 1 and 2
 
 
-def _find(name: str, candidates: Iterable[Candidate]) -> str | None:
-    """The candidate of this name: exactly, else as a name beside the manifest, else but for case."""
-    names = [candidate.name for candidate in candidates]
-    for wanted in (name, _base(name)):
-        if wanted in names:
-            return wanted
-    matches = [found for found in names if found.casefold() in (name.casefold(), _base(name).casefold())]
-    return matches[0] if len(matches) == 1 else None
-
-
-def _listed(
-    patterns: Iterable[str], candidates: Sequence[Candidate]
-) -> tuple[frozenset[str], tuple[str, ...]]:
+def _listed(patterns: Iterable[str], offer: Offer) -> tuple[frozenset[str], tuple[str, ...]]:
     """Names that `files` selects, and those of its entries that select nothing."""
     found: set[str] = set()
     absent: list[str] = []
     for pattern in patterns:
         if any(character in pattern for character in "*?["):
-            beside = "/" in pattern
+            goes_below = "/" in pattern
             names = {
-                candidate.name
-                for candidate in candidates
-                if (beside or "/" not in candidate.name) and fnmatch.fnmatchcase(candidate.name, pattern)
+                name
+                for name in offer.names
+                if (goes_below or "/" not in name) and fnmatch.fnmatchcase(name, pattern)
             }
         else:
-            name = _find(pattern, candidates)
+            name = offer.find(pattern)
             names = {name} if name is not None else set()
         found |= names
         if not names:
@@ -175,24 +196,21 @@ def _named(name: str, sets: Iterable[ModelSet]) -> Choice:
 # Rules 3 to 5
 
 
-def _by_rules(claim: Claim, sets: Sequence[ModelSet], budget_bytes: int | None) -> Choice:
-    pool = _same_stem(claim.stems, sets) or _starting_with(claim.stems, sets)
+def _by_rules(claim: Claim, offer: Offer, sets: Sequence[ModelSet], budget_bytes: int | None) -> Choice:
+    pool = _same_stem(claim.stems, offer, sets) or _starting_with(claim.stems, sets)
     if len(pool) == 1:
         return Choice(model=pool[0])
     pool = pool or [s for s in sets if _may_be_model(s)]
     wanted = next((tag for stem in claim.stems if (tag := tag_of(stem))), None)
     if wanted is not None:
         matching = [s for s in pool if tags_match(wanted, s.tag)]
-        others = [s for s in pool if s.named_tag is None]
-        if not matching and not others and pool:
-            return Choice()
-        pool = matching or others
+        pool = matching or [s for s in pool if s.named_tag is None]
     return _only_or_best(pool, budget_bytes)
 
 
-def _same_stem(stems: Iterable[str], sets: Iterable[ModelSet]) -> list[ModelSet]:
+def _same_stem(stems: Iterable[str], offer: Offer, sets: Sequence[ModelSet]) -> list[ModelSet]:
     for stem in stems:
-        same = [s for s in sets if s.stem.casefold() == stem.casefold() and _claims_to_be_model(s)]
+        same = [s for s in offer.with_stem(stem) if s in sets and _claims_to_be_model(s)]
         if same:
             exact = [s for s in same if s.stem == stem]
             good = [s for s in exact or same if s.kind is Kind.MODEL]
@@ -276,7 +294,7 @@ def model_sets(candidates: Iterable[Candidate]) -> list[ModelSet]:
     for candidate in candidates:
         if candidate.kind in _FOREIGN:
             continue
-        split = _SPLIT.fullmatch(candidate.name)
+        split = _SPLIT.fullmatch(candidate.name) if "-of-" in candidate.name else None
         header = candidate.header
         is_split = header.split_count > 1 if header else candidate.kind in _STARTED
         if split is not None and is_split and int(split[3]) > 1:
@@ -302,9 +320,14 @@ def _single(candidate: Candidate) -> ModelSet:
 
 def _whole_stem(name: str) -> str:
     """As `stem_of`, but a part number stays: a single file that is named like a part."""
-    name = _base(name)
-    suffix = next((suffix for suffix in BINARY_SUFFIXES if name.lower().endswith(suffix)), "")
-    return name[: len(name) - len(suffix)]
+    return _without(_base(name), BINARY_SUFFIXES)
+
+
+def _without(name: str, suffixes: tuple[str, ...]) -> str:
+    lower = name.lower()
+    if lower.endswith(suffixes):
+        return name[: lower.rindex(".")]
+    return name
 
 
 def _put_together(key: tuple[str, int, str], found: dict[int, Candidate]) -> ModelSet:
@@ -332,16 +355,11 @@ def _put_together(key: tuple[str, int, str], found: dict[int, Candidate]) -> Mod
 # Projectors
 
 
-def _with_projector(choice: Choice, candidates: Iterable[Candidate], listed: frozenset[str] | None) -> Choice:
+def _with_projector(choice: Choice, offer: Offer, listed: frozenset[str] | None) -> Choice:
     model = choice.model
-    if model is None or model.header is None:
+    if model is None or model.header is None or not offer.projectors:
         return choice
-    here = [
-        candidate
-        for candidate in candidates
-        if candidate.kind is Kind.PROJECTOR
-        and (candidate.name in listed if listed is not None else "/" not in candidate.name)
-    ]
+    here = [p for p in offer.projectors if (p.name in listed if listed is not None else "/" not in p.name)]
     projector = fitting_projector(model, here)
     warnings = choice.warnings
     if listed is not None and here and projector is None:
