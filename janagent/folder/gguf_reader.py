@@ -16,12 +16,13 @@ _MAX_HEADER_BYTES = 256 << 20
 _MAX_STRING_BYTES = 64 << 20
 _MAX_KEY_BYTES = 65_535
 _MAX_FIELDS = 1 << 16
-_MAX_TENSORS = 1 << 18
+_MAX_TENSORS = 1 << 17
 _MAX_ARRAY = 1 << 26
 _MAX_STRINGS = 1 << 22
 _MAX_FILE_BYTES = 1 << 50
 _KEPT_STRING_BYTES = 1024
 _KEPT_ARRAY = 4096
+_LONGEST_KEPT_KEY = 128
 """Limits far above every real model (the largest vocabularies have half a million strings, models that were
 never merged some 50,000 tensors), so that a hostile header costs at most about a second."""
 
@@ -179,7 +180,7 @@ def _read_fields(source: _Source, count: int) -> dict[str, Any]:
     for _ in range(count):
         key = source.string(limit=_MAX_KEY_BYTES, what="field name").decode("utf-8", "replace")
         (kind,) = source.unpack(_U32)
-        kept = _KEPT.fullmatch(key) is not None
+        kept = len(key) <= _LONGEST_KEPT_KEY and _KEPT.fullmatch(key) is not None
         if kind == _STRING:
             (length,) = source.unpack(_U64)
             if length > _MAX_STRING_BYTES:

@@ -7,8 +7,9 @@ The fields are those of the specification's model object; limits are ours.
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from functools import lru_cache
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -198,6 +199,7 @@ class Metadata(Section):
 
 
 @lru_cache
+@cache
 def field_names(section: type[Section]) -> dict[str, str]:
     """Name in a file -> attribute, of every field of `section`."""
     return {
@@ -205,8 +207,3 @@ def field_names(section: type[Section]) -> dict[str, str]:
         for name, info in section.model_fields.items()
         if name != "unknown"
     }
-
-
-def choices(annotation: Any) -> tuple[str, ...]:
-    """The words of a Literal."""
-    return get_args(annotation)
