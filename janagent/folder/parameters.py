@@ -8,7 +8,6 @@ The fields are those of the specification's model object; limits are ours.
 import re
 from collections.abc import Mapping
 from functools import cache
-from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -198,7 +197,6 @@ class Metadata(Section):
     )
 
 
-@lru_cache
 @cache
 def field_names(section: type[Section]) -> dict[str, str]:
     """Name in a file -> attribute, of every field of `section`."""
