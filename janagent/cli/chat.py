@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import stat
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Generator
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -74,7 +74,7 @@ class Answer:
         self.text = ""
         self.finish_reason: str | None = None
 
-    def pieces(self, messages: list[Message]) -> Iterator[str]:
+    def pieces(self, messages: list[Message]) -> Generator[str]:
         """Ask, and yield the answer as it comes. Raises ApiError, NoDaemon, BrokenAnswer."""
         request = {**self._body, "messages": messages}
         with ExitStack() as waiting:
@@ -138,8 +138,9 @@ def _turn(client: Client, body: dict[str, Any], history: list[Message], line: st
     question = {"role": "user", "content": line}
     is_stopped = False
     try:
-        for piece in answer.pieces([*history, question]):
-            output.write(piece)
+        with closing(answer.pieces([*history, question])) as pieces:
+            for piece in pieces:
+                output.write(piece)
         print()
         answer.check()
     except KeyboardInterrupt:

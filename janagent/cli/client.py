@@ -169,15 +169,16 @@ def _refusal(status: int, body: bytes) -> ApiError:
 
 
 def connect(root: Path | None, config: Path | None) -> Client:
-    """The client for the daemon of the root in force.
+    """The client for the daemon of the root in force. Raises ConfigError, NoDaemon.
 
-    A root that the person names must have a daemon of its own: falling back to whatever answers on the
-    usual port could delete from another root. Raises ConfigError, NoDaemon.
+    A chosen root must have a daemon of its own, unless the settings also say where that one listens:
+    whatever else answers on the usual port serves another folder, and could delete from it.
     """
     from janagent.config import Settings
 
     settings = Settings.load({"root": root}, config=config)
     url = find_daemon(settings.root)
-    if url is None and root is not None:
+    is_address_chosen = root is None and bool(settings.model_fields_set & {"host", "port"})
+    if url is None and "root" in settings.model_fields_set and not is_address_chosen:
         raise NoDaemon(settings.root)
     return Client(url or settings.url, settings)

@@ -148,6 +148,24 @@ def test_a_root_named_by_the_person_is_never_confused_with_the_daemon_on_the_usu
         connect(tmp_path / "other", None)
 
 
+def test_a_root_chosen_in_the_settings_is_not_confused_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("JANAGENT_ROOT", str(tmp_path / "other"))
+    with pytest.raises(NoDaemon):
+        connect(None, None)
+
+
+def test_settings_that_say_where_the_daemon_of_their_root_listens_are_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("JANAGENT_ROOT", str(tmp_path / "other"))
+    monkeypatch.setenv("JANAGENT_PORT", "4243")
+    assert connect(None, None).base_url == "http://127.0.0.1:4243"
+    with pytest.raises(NoDaemon):
+        connect(tmp_path / "third", None)
+
+
 def test_without_a_root_the_configured_address_is_tried(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("JANAGENT_PORT", "4243")
     assert connect(None, None).base_url == "http://127.0.0.1:4243"
