@@ -35,6 +35,8 @@ class StartFailed(Exception):
 
 def run(settings: Settings) -> int:
     """Serve until a signal or `POST /v1/shutdown`; returns the exit status (0, or 1 when it could not start)."""
+    # Inherited as "ignored" it makes the kernel throw exit statuses away: every crash would look clean.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
         with DaemonLock(settings.root) as lock:
             set_up_logging(settings)

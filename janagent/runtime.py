@@ -113,6 +113,8 @@ class Runtime:
         """Start nothing more, let running answers finish within `drain_s`, stop all engines."""
         self.dispatch(ev.ShutdownWanted())
         self._feed.close()
+        for ring in self._logs.values():
+            ring.close()
         limit_s = self.settings.drain_s + self._machine.limits.stop_grace_s + STOP_MARGIN_S
         if self._machine.has_engines:
             try:

@@ -210,7 +210,9 @@ def child_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
         if name not in _SUPERVISION and not is_secret_name(name)
     }
     # Last words before an abort must not die in a buffer; a crash in C code should show its Python frames.
-    return inherited | {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"} | dict(extra or {})
+    # And ggml would run a debugger for its backtrace, which holds the dying process for seconds.
+    own = {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", "GGML_NO_BACKTRACE": "1"}
+    return inherited | own | dict(extra or {})
 
 
 def _pipe(opened: contextlib.ExitStack) -> tuple[int, int]:
