@@ -10,12 +10,13 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from aiohttp import HttpVersion10, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from janagent.aio import cancel_and_wait, create_task
 from janagent.config import Settings
 from janagent.core.faults import Refusal
 from janagent.http import events, health, inference, models
-from janagent.http.context import API, CORS_ORIGIN, HAS_KEY, IS_STARTED, REQUEST_ID, Api, Limits
+from janagent.http.context import API, CORS_ORIGIN, HAS_KEY, REQUEST_ID, STARTED, Api, Limits
 from janagent.http.errors import ApiError, error_response
 from janagent.http.guard import Guard, cors_headers, missing_key, preflight_headers
 from janagent.http.objects import render_ahead
@@ -56,6 +57,19 @@ def build_app(runtime: Runtime, settings: Settings, *, limits: Limits | None = N
     return app
 
 
+class _Noise(logging.Filter):
+    """What strangers send and how connections end is no error of ours: no tracebacks for it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is worth a line."""
+        error = record.exc_info[1] if record.exc_info else None
+        return not isinstance(error, HttpProcessingError | ConnectionError)
+
+
+_connections_log = logging.getLogger(f"{__name__}.connections")
+_connections_log.addFilter(_Noise())
+
+
 def make_runner(app: web.Application, settings: Settings) -> web.AppRunner:
     """A runner with every limit set: heads and idle connections, line lengths, time for the last answers.
 
@@ -66,6 +80,7 @@ def make_runner(app: web.Application, settings: Settings) -> web.AppRunner:
         app,
         handle_signals=False,
         access_log=None,
+        logger=_connections_log,
         handler_cancellation=True,
         keepalive_timeout=limits.head_s,
         shutdown_timeout=limits.shutdown_s,
@@ -107,19 +122,16 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     except web.HTTPException as error:
         answer = error_response(_from_aiohttp(request, error))
     except Exception as error:
-        if request.get(IS_STARTED):
-            if isinstance(error, ConnectionError):
-                raise  # the client is gone; aiohttp knows what to do
-            log.exception("request %s broke off", request[REQUEST_ID])
-        else:
+        if STARTED not in request or not isinstance(error, ConnectionError):  # else only the client is gone
             log.exception("request %s failed: %s %s", request[REQUEST_ID], request.method, _route(request))
         words = f"Internal error; the log says more under {request[REQUEST_ID]}."
         answer = error_response(Refusal("internal_error", words))
-    if request.get(IS_STARTED):
-        if request.transport is not None:
-            request.transport.abort()
-        raise ConnectionResetError("the answer had begun and could not be finished")
-    return answer
+    started: web.StreamResponse | None = request.get(STARTED)
+    if started is None:
+        return answer
+    if request.transport is not None:
+        request.transport.abort()
+    return started
 
 
 @web.middleware
@@ -139,7 +151,7 @@ async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 async def _finish_head(request: web.Request, response: web.StreamResponse) -> None:
     """Headers that every answer carries; runs when its head is about to be sent."""
-    request[IS_STARTED] = True
+    request[STARTED] = response
     response.headers["Server"] = SERVER
     response.headers["X-Request-Id"] = request[REQUEST_ID]
     if (origin := request.get(CORS_ORIGIN)) is not None:

@@ -46,5 +46,5 @@ API = web.AppKey("api", Api)
 REQUEST_ID = web.RequestKey("request_id", str)
 HAS_KEY = web.RequestKey("has_key", bool)
 CORS_ORIGIN = web.RequestKey("cors_origin", str)
-IS_STARTED = web.RequestKey("is_started", bool)
-"""Set once the head of the answer is on its way: from then on an error can only break it off."""
+STARTED = web.RequestKey("started", web.StreamResponse)
+"""The answer, once its head is on its way: from then on an error can only break it off."""

@@ -88,8 +88,7 @@ class Renderer:
 
 def _described(entry: ModelEntry) -> dict[str, Any]:
     """What only the folder decides."""
-    shown = entry.manifest.shown() if entry.has_manifest else {"parameters": {}, "metadata": {}}
-    said = {name: value for name, value in shown.items() if name not in OWN_FIELDS}
+    said = {name: value for name, value in entry.manifest.shown().items() if name not in OWN_FIELDS}
     own: dict[str, Any] = {
         "id": entry.id,
         "object": "model",

@@ -16,6 +16,7 @@ from typing import Any
 
 import aiohttp
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from janagent.core.faults import Refusal
@@ -121,7 +122,8 @@ class _Relay:
         writer = await response.prepare(self._request)
         assert writer is not None
         with StallGuard(self._request, writer, limit_s=self._api.limits.stall_s):
-            await self._stream(upstream, response, first)
+            if await self._stream(upstream, writer, first):
+                await response.write_eof()
         return response
 
     async def _whole(self, upstream: aiohttp.ClientResponse) -> web.Response:
@@ -133,12 +135,12 @@ class _Relay:
         return web.Response(status=upstream.status, headers=passed_on(upstream.headers), body=body)
 
     async def _stream(
-        self, upstream: aiohttp.ClientResponse, response: web.StreamResponse, chunk: bytes
-    ) -> None:
-        """Each chunk is written as it came, the moment it came."""
+        self, upstream: aiohttp.ClientResponse, writer: AbstractStreamWriter, chunk: bytes
+    ) -> bool:
+        """Each chunk is written as it came, the moment it came; false if the answer had to be broken off."""
         content, last = upstream.content, b""
         while chunk:
-            await response.write(chunk)
+            await writer.write(chunk)
             last = chunk
             try:
                 chunk = await content.readany()
@@ -147,9 +149,9 @@ class _Relay:
                 if upstream.content_type == "text/event-stream":
                     begun = b"" if last.endswith(b"\n\n") else b"\n\n"
                     words = begun + error_event(await self._lost(error))
-                await break_off(self._request, response, last_words=words)
-                return
-        await response.write_eof()
+                await break_off(self._request, writer, last_words=words)
+                return False
+        return True
 
     def _saw_first_byte(self) -> None:
         self._api.metrics.first_byte.observe(asyncio.get_running_loop().time() - self._started)

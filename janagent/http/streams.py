@@ -69,7 +69,7 @@ async def send(request: web.BaseRequest, response: web.Response, *, limit_s: flo
 
 
 async def break_off(
-    request: web.BaseRequest, response: web.StreamResponse, *, last_words: bytes = b""
+    request: web.BaseRequest, writer: AbstractStreamWriter, *, last_words: bytes = b""
 ) -> None:
     """End an answer that has begun and cannot be finished: `last_words`, then an aborted connection.
 
@@ -80,9 +80,9 @@ async def break_off(
     if transport is None:
         return
     if last_words:
-        await response.write(last_words)
+        await writer.write(last_words)
         transport.set_write_buffer_limits(high=0)
-        await response.drain()
+        await writer.drain()
     if request.version < HttpVersion11 and (sock := transport.get_extra_info("socket")) is not None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()

@@ -1,6 +1,7 @@
 """The real API over a real runtime, with an engine program that misbehaves on request (`odd_engine`)."""
 
 import asyncio
+import os
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -98,12 +99,18 @@ async def serving(root: Path, *, limits: Limits, **flags: Any) -> AsyncIterator[
                 await runner.cleanup()
 
 
+def settled_model(path: Path) -> Path:
+    """A small complete model that was written long ago, so that nobody waits for it to settle."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_model(path)
+    os.utime(path, (1_600_000_000, 1_600_000_000))
+    return path
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """A root whose models folder holds one small complete model, `tiny`."""
-    folder = tmp_path / "models" / "tiny"
-    folder.mkdir(parents=True)
-    write_model(folder / "tiny.gguf")
+    settled_model(tmp_path / "models" / "tiny" / "tiny.gguf")
     return tmp_path
 
 

@@ -194,7 +194,7 @@ async def test_a_body_that_never_comes_is_408(serve: Serve) -> None:
 
 async def test_a_request_without_host_is_400(served: Served) -> None:
     text = await talk(served, b"GET /v1/models HTTP/1.1\r\nConnection: close\r\n\r\n")
-    assert text.startswith(b"HTTP/1.1 400")
+    assert b" 400 " in text.splitlines()[0]
 
 
 async def test_bytes_that_are_no_http_are_400(served: Served) -> None:
