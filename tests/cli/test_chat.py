@@ -53,7 +53,7 @@ def test_an_unknown_model_is_a_sentence(jan: Command):
 def test_too_long_a_prompt_is_the_servers_sentence(jan: Command):
     done = jan("chat", "smol", "word " * 3000)
     assert done.returncode == 1
-    assert "context" in done.stderr
+    assert "ctx_len" in done.stderr
 
 
 def test_a_conversation_remembers_clears_and_ends_with_ctrl_d(daemon: Daemon):
@@ -90,7 +90,7 @@ def test_a_failed_question_leaves_the_conversation_going(daemon: Daemon):
     with Terminal("chat", "smol", "--max-tokens", 5, env=daemon.environment) as terminal:
         terminal.expect(">>> ")
         terminal.type("word " * 3000 + "\n")
-        terminal.expect("context")
+        terminal.expect("ctx_len")
         terminal.expect(">>> ")
         terminal.type("/bye\n")
         assert terminal.wait() == 0
