@@ -13,7 +13,7 @@ from typing import Any
 
 import llama_cpp
 
-_INFO, _WARN, _ERROR, _DEBUG, _CONT = 1, 2, 3, 4, 5
+_DEBUG, _INFO, _ERROR, _CONT = 1, 2, 4, 5
 _GENERIC = ("failed to load model",)
 _abort_callback_t = ctypes.CFUNCTYPE(None, ctypes.c_char_p)
 
