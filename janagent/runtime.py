@@ -87,15 +87,22 @@ class Runtime:
         self._stack = AsyncExitStack()
         self._no_engines = asyncio.Event()
         self._is_first_scan = True
+        self._is_measured = False
+        self._held_back: list[CatalogChange] = []
         self.shutdown_wanted = asyncio.Event()
         """Set when somebody asked the daemon to end."""
 
     async def __aenter__(self) -> Self:
         """Measure the memory, read the folder once, then watch it. The folder is known when this returns."""
-        await self._memory.probe()
-        self._see_memory()
+        probe = aio.create_task(self._memory.probe(), name="GPU probe")
+        self._stack.push_async_callback(aio.cancel_and_wait, probe)
         await self._stack.enter_async_context(self._executor)
         await self._stack.enter_async_context(self._scanning)
+        await probe
+        self._see_memory()
+        self._is_measured = True
+        for change in self._held_back:
+            self._catalog_changed(change)
         sampler = aio.create_task(self._sample_memory(), name="memory sampler")
         self._stack.push_async_callback(aio.cancel_and_wait, sampler)
         return self
@@ -301,6 +308,9 @@ class Runtime:
     # -- what comes in -----------------------------------------------------------------------------
 
     def _catalog_changed(self, change: CatalogChange) -> None:
+        if not self._is_measured:  # nothing may be planned before it is known what memory there is
+            self._held_back.append(change)
+            return
         for entry in change.changed:
             self._names.learn(entry)
         self.dispatch(ev.CatalogChanged(change, initial=self._is_first_scan))
