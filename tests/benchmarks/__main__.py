@@ -21,6 +21,7 @@ def main() -> int:
         rounds=options.rounds or (2 if options.quick else 5),
         tokens=options.tokens or (48 if options.quick else 128),
         only_engine=options.only_engine,
+        wait_s=options.wait,
     )
     binary = _llama_server(plan)
     top = machine.header(binary)
@@ -43,6 +44,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=int, help="interleaved rounds (5)")
     parser.add_argument("--tokens", type=int, help="tokens of one answer (128)")
+    parser.add_argument("--wait", type=float, default=60, help="seconds to wait for a calm machine (60)")
     parser.add_argument(
         "--only-engine", action="store_true", help="streaming: the worker's socket, no daemon"
     )

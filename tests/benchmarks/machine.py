@@ -19,7 +19,6 @@ from tests.benchmarks.report import Plan
 
 CALM_PERCENT = 8.0
 """Share of all cores that others may use while we measure."""
-PATIENCE_S = 90.0
 
 
 def threads() -> int:
@@ -46,11 +45,11 @@ def header(llama_server: Path | None) -> str:
 
 
 async def calm(plan: Plan) -> None:
-    """Wait until the rest of the machine is quiet, at most `PATIENCE_S`; else a note goes into the report.
+    """Wait until the rest of the machine is quiet, at most `plan.wait_s`; else a note goes into the report.
 
     Called between measurements, when the servers under test are idle too.
     """
-    deadline = asyncio.get_running_loop().time() + PATIENCE_S
+    deadline = asyncio.get_running_loop().time() + plan.wait_s
     while (busy := await asyncio.to_thread(psutil.cpu_percent, 1.0)) > CALM_PERCENT:
         if asyncio.get_running_loop().time() > deadline:
             note = f"The machine was busy with other work during this run (about {busy:.0f} % of all cores)."

@@ -48,6 +48,8 @@ class Plan:
     rounds: int = 5
     tokens: int = 128
     only_engine: bool = False
+    wait_s: float = 60.0
+    """How long to wait for a calm machine before each measurement."""
     notes: list[str] = field(default_factory=list)
     """Sentences about disturbances, printed under the tables."""
 
