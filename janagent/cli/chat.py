@@ -113,23 +113,19 @@ def _converse(client: Client, body: dict[str, Any], start: list[Message]) -> Non
     while True:
         try:
             line = input(">>> ").strip()
+            if line in ("/bye", "/exit", "/quit"):
+                return
+            if line == "/clear":
+                history = list(start)
+            elif line in ("/help", "/?"):
+                print(HELP)
+            elif line:
+                _turn(client, body, history, line)
         except EOFError:
             print()
             return
         except KeyboardInterrupt:
             print(f"\n{HELP}")
-            continue
-        match line:
-            case "":
-                pass
-            case "/bye" | "/exit" | "/quit":
-                return
-            case "/clear":
-                history = list(start)
-            case "/help" | "/?":
-                print(HELP)
-            case _:
-                _turn(client, body, history, line)
 
 
 def _turn(client: Client, body: dict[str, Any], history: list[Message], line: str) -> None:

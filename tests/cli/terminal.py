@@ -66,6 +66,16 @@ class Terminal:
         came, self.seen = self.seen[:end], self.seen[end:]
         return came
 
+    def interrupt(self, text: str) -> None:
+        """Ctrl-C until `text` appears: one just after a prompt, before keys are waited for, is not noticed."""
+        deadline = time.monotonic() + LIMIT_S
+        while text not in self.seen:
+            assert time.monotonic() < deadline, f"{text!r} did not appear in {self.seen!r}"
+            self.type(CTRL_C)
+            if select.select([self._end], [], [], 1.0)[0]:
+                self.seen += self._read()
+        self.expect(text)
+
     def wait(self) -> int:
         """The exit status; what is still written is kept in `seen`."""
         deadline = time.monotonic() + LIMIT_S

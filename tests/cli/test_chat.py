@@ -79,8 +79,7 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(daemon: Daemon):
         terminal.type(CTRL_C)
         terminal.expect("(stopped)")
         terminal.expect(">>> ")
-        terminal.type(CTRL_C)
-        terminal.expect("/bye or Ctrl-D leaves")
+        terminal.interrupt("/bye or Ctrl-D leaves")
         terminal.expect(">>> ")
         terminal.type("/bye\n")
         assert terminal.wait() == 0
