@@ -67,7 +67,7 @@ class Terminal:
         return came
 
     def interrupt(self, text: str) -> None:
-        """Ctrl-C until `text` appears: one just after a prompt, before keys are waited for, is not noticed."""
+        """Ctrl-C until `text` appears: one between a prompt and its wait for keys goes unnoticed."""
         deadline = time.monotonic() + LIMIT_S
         while text not in self.seen:
             assert time.monotonic() < deadline, f"{text!r} did not appear in {self.seen!r}"
