@@ -146,8 +146,8 @@ class Catalog:
         known = top.listing if top is not None else None
         if known is not None:
             same_files = any(
-                known.files[name][1:] == identity[1:]
-                for name, identity in here.files.items()
+                known.files[name][0][1:] == stamp[0][1:]
+                for name, stamp in here.files.items()
                 if name in known.files
             )
             if same_files or here.subfolders.items() & known.subfolders.items():

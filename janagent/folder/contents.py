@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from janagent.folder.fault import Fault
 from janagent.folder.gguf import Inspection, Kind, inspect, tail_is_hole
-from janagent.folder.listing import Identity
+from janagent.folder.listing import Identity, Stamp
 from janagent.folder.manifest import MAX_MANIFEST_BYTES, Reading, read_manifest
 from janagent.folder.tree import SETTLE_S, File, Folder
 
@@ -30,7 +30,8 @@ class Known:
 
     reading: Reading | None = None
     """The last one that was judged."""
-    read: Identity | None = None
+    read: Stamp | None = None
+    read_mtime_ns: int = 0
     inspection: Inspection | None = None
     inspected: Identity | None = None
     whole: Identity | None = None
@@ -41,9 +42,11 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A reading, and how many seconds later another look may tell more (None: not by itself)."""
+    """A reading; `again_in_s` later another look may tell more (None: not by itself)."""
 
     reading: Reading | None
+    mtime_ns: int = 0
+    """Of the version that was judged."""
     again_in_s: float | None = None
 
 
@@ -58,18 +61,26 @@ class Wholeness:
 def read_json(folder: Folder, file: File, *, now: float) -> Look:
     """The manifest in a `*.json` file, as last judged; no reading at all when nothing could be judged yet."""
     known = _known(file)
-    if file.vanished_at is not None or file.broken:
-        return Look(known.reading)
+    again_in_s = None
+    if file.vanished_at is None and not file.broken:
+        again_in_s = _judge(known, folder, file, now)
+    return Look(known.reading, known.read_mtime_ns, again_in_s)
+
+
+def _judge(known: Known, folder: Folder, file: File, now: float) -> float | None:
+    """Read the file where that can tell something new; returns when to look again."""
     young_for_s = _settles_in(file, now)
     is_coarse = file.mtime_ns % _COARSE_NS == 0
-    if known.read == file.identity and not (young_for_s and is_coarse):
-        return Look(known.reading)
+    stamp = (file.identity, file.changed_ns)
+    if known.read == stamp and not (young_for_s and is_coarse):
+        return None
     reading, is_final = _read(folder.real_path(file), file.size_bytes)
     if young_for_s and (reading is None or (reading.manifest is None and reading.fault is not None)):
-        return Look(known.reading, young_for_s)
+        return young_for_s
     if reading is not None:
-        known.reading, known.read = reading, file.identity if is_final else None
-    return Look(known.reading, young_for_s if young_for_s and is_coarse else None)
+        known.reading, known.read_mtime_ns = reading, file.mtime_ns
+        known.read = stamp if is_final else None
+    return young_for_s if young_for_s and is_coarse else None
 
 
 def _read(path: str, size_bytes: int) -> tuple[Reading | None, bool]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from janagent.folder.contents import inspection, read_json, wholeness
+from janagent.folder.contents import Look, inspection, read_json, wholeness
 from janagent.folder.derived import MODEL_JSON, artifact_key, names_of, runtime_key, source_of
 from janagent.folder.entry import Binary, Condition, ModelEntry, Role
 from janagent.folder.fault import Fault
@@ -111,11 +111,11 @@ class _Builder:
             else:
                 self._files[file.name] = (self._folder, file)
         manifests = list(self._manifests(jsons))
-        reaches_below = any(_reaches_below(reading.manifest) for _, reading in manifests)
+        reaches_below = any(_reaches_below(reading.manifest) for _, _, reading in manifests)
         if reaches_below:
             self._add_files_below()
         offer = Offer([self._candidate(name) for name in self._files])
-        drafts = [self._claimed_model(file, reading, offer) for file, reading in manifests]
+        drafts = [self._claimed_model(file, look, reading, offer) for file, look, reading in manifests]
         if not any(draft.entry.condition is Condition.INVALID for draft in drafts):
             drafts.extend(self._unclaimed_models(offer))
         return Built(
@@ -156,12 +156,12 @@ class _Builder:
 
     # Manifests
 
-    def _manifests(self, jsons: Iterable[File]) -> Iterable[tuple[File, Reading]]:
+    def _manifests(self, jsons: Iterable[File]) -> Iterable[tuple[File, Look, Reading]]:
         for file in jsons:
             look = read_json(self._folder, file, now=self._now)
             self._wait(look.again_in_s)
             if look.reading is not None and (look.reading.is_manifest_like or self._is_named_so(file)):
-                yield file, look.reading
+                yield file, look, look.reading
 
     def _is_named_so(self, file: File) -> bool:
         """Whether its name makes a JSON a manifest: `model.json`, or the stem of a binary beside it."""
@@ -175,7 +175,7 @@ class _Builder:
             for name in self._stems_here.get(stem_of(file.name), ())
         )
 
-    def _claimed_model(self, file: File, reading: Reading, offer: Offer) -> Draft:
+    def _claimed_model(self, file: File, look: Look, reading: Reading, offer: Offer) -> Draft:
         manifest = reading.manifest or DEFAULT
         verdict = _Verdict()
         if reading.fault is not None or reading.manifest is None:
@@ -185,7 +185,7 @@ class _Builder:
             claim = Claim(self._stems(file), manifest.download_name, manifest.files)
             choice = choose(claim, offer, budget_bytes=self._budget_bytes)
             verdict = self._judge(choice, file.name, manifest)
-        return self._draft(file, manifest, verdict, warnings=reading.warnings)
+        return self._draft(file, manifest, verdict, mtime_ns=look.mtime_ns, warnings=reading.warnings)
 
     def _stems(self, file: File) -> tuple[str, ...]:
         stem = stem_of(file.name)
@@ -298,7 +298,7 @@ class _Builder:
             self._judge_files(verdict, model, fitting_projector(model, projectors))
             if file.unclaimed_since is None:
                 file.unclaimed_since = self._now
-            yield self._draft(file, None, verdict)
+            yield self._draft(file, None, verdict, mtime_ns=file.mtime_ns)
 
     def _is_listed(self, model: ModelSet) -> bool:
         """A GGUF is, and a file that calls itself one in its name, so that its fault can be seen."""
@@ -319,7 +319,13 @@ class _Builder:
     # Entries
 
     def _draft(
-        self, file: File, manifest: Manifest | None, verdict: _Verdict, *, warnings: Iterable[str] = ()
+        self,
+        file: File,
+        manifest: Manifest | None,
+        verdict: _Verdict,
+        *,
+        mtime_ns: int,
+        warnings: Iterable[str] = (),
     ) -> Draft:
         shown = manifest or DEFAULT
         is_invalid = verdict.condition is Condition.INVALID
@@ -335,7 +341,7 @@ class _Builder:
             warnings=(*warnings, *verdict.warnings),
             binaries=verdict.binaries,
             header=verdict.header,
-            created=file.mtime_ns // 1_000_000_000 if shown.created is None else shown.created,
+            created=mtime_ns // 1_000_000_000 if shown.created is None else shown.created,
             owned_by=shown.owned_by or shown.origin_owner or "local",
             artifact_key="" if is_invalid else artifact_key(shown),
             runtime_key="" if is_invalid else runtime_key(shown, verdict.binaries),

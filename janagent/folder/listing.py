@@ -16,7 +16,10 @@ CONTROL_SUFFIX: Final = ".aria2"
 Identity = tuple[int, int, int, int]
 """Device, inode, size in bytes, mtime in ns."""
 
-_NO_IDENTITY: Final[Identity] = (0, 0, 0, 0)
+Stamp = tuple[Identity, int]
+"""Identity, and ctime in ns: that moves even when an edit keeps size and mtime, and with permissions."""
+
+_NOTHING: Final[Stamp] = ((0, 0, 0, 0), 0)
 
 
 def is_ignored(name: str) -> bool:
@@ -42,7 +45,7 @@ class Link:
 
     target: str
     """Real path; of a broken link what it says."""
-    identity: Identity
+    stamp: Stamp
     is_folder: bool = False
     is_broken: bool = False
 
@@ -51,7 +54,7 @@ class Link:
 class Listing:
     """What a folder held at one moment. Compared by value: equal means nothing happened."""
 
-    files: dict[str, Identity] = field(default_factory=dict)
+    files: dict[str, Stamp] = field(default_factory=dict)
     subfolders: dict[str, int] = field(default_factory=dict)
     """Name -> inode."""
     links: dict[str, Link] = field(default_factory=dict)
@@ -81,7 +84,7 @@ def read_listing(real: str) -> Listing:
 def _add(listing: Listing, entry: os.DirEntry[str]) -> None:
     try:
         if entry.is_file(follow_symlinks=False):
-            listing.files[entry.name] = _identity(entry.stat(follow_symlinks=False))
+            listing.files[entry.name] = _stamp(entry.stat(follow_symlinks=False))
         elif entry.is_dir(follow_symlinks=False):
             listing.subfolders[entry.name] = entry.inode()
         elif entry.is_symlink():
@@ -97,15 +100,15 @@ def _follow(path: str) -> Link | None:
     try:
         found = os.stat(path)
     except OSError:
-        return Link(os.readlink(path), _NO_IDENTITY, is_broken=True)
+        return Link(os.readlink(path), _NOTHING, is_broken=True)
     if stat.S_ISDIR(found.st_mode):
         # Only which folder it is, not its times: those change with every file in it.
-        return Link(os.path.realpath(path), (found.st_dev, found.st_ino, 0, 0), is_folder=True)
-    return Link(os.path.realpath(path), _identity(found)) if stat.S_ISREG(found.st_mode) else None
+        return Link(os.path.realpath(path), ((found.st_dev, found.st_ino, 0, 0), 0), is_folder=True)
+    return Link(os.path.realpath(path), _stamp(found)) if stat.S_ISREG(found.st_mode) else None
 
 
-def _identity(found: os.stat_result) -> Identity:
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+def _stamp(found: os.stat_result) -> Stamp:
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns), found.st_ctime_ns
 
 
 def _is_unicode(name: str) -> bool:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from janagent.folder.listing import Identity, Link, Listing, join, parent, read_listing
+from janagent.folder.listing import Identity, Link, Listing, Stamp, join, parent, read_listing
 
 SETTLE_S: Final = 1.0
 """A vanished file counts as deleted, and a growing one as complete, after this long (contract, section 1)."""
@@ -23,6 +23,7 @@ class File:
 
     __slots__ = (
         "broken",
+        "changed_ns",
         "claimed",
         "closed",
         "identity",
@@ -34,9 +35,11 @@ class File:
         "vanished_at",
     )
 
-    def __init__(self, name: str, identity: Identity, now: float) -> None:
+    def __init__(self, name: str, stamp: Stamp, now: float) -> None:
         self.name = name
-        self.identity = identity
+        self.identity: Identity = stamp[0]
+        self.changed_ns = stamp[1]
+        """ctime: content, name or permissions changed then."""
         self.since = now
         """When this identity was first seen (time.monotonic)."""
         self.vanished_at: float | None = None
@@ -272,28 +275,29 @@ class Tree:
         if listing.unfinished != folder.listing.unfinished:
             self._dirty.add(folder.name)
         folder.listing = listing
-        for name, identity in listing.files.items():
-            self._present(folder, name, identity, None)
+        for name, stamp in listing.files.items():
+            self._present(folder, name, stamp, None)
         for name, link in listing.links.items():
             if not link.is_folder:
-                self._present(folder, name, link.identity, link)
+                self._present(folder, name, link.stamp, link)
         for name, file in folder.files.items():
             if file.vanished_at is None and name not in listing.files and not _is_file(listing, name):
                 file.vanished_at = self._now
                 self._ghosts.add(folder.name)
                 self._dirty.add(folder.name)
 
-    def _present(self, folder: Folder, name: str, identity: Identity, link: Link | None) -> None:
+    def _present(self, folder: Folder, name: str, stamp: Stamp, link: Link | None) -> None:
         target, broken = "", ""
         if link is not None:
             target, broken = ("", link.target) if link.is_broken else (link.target, "")
         file = folder.files.get(name)
         if file is None:
-            file = folder.files[name] = File(name, identity, self._now)
-        elif file.identity != identity or file.link != target or file.broken != broken:
-            file.identity, file.since = identity, self._now
-        elif file.vanished_at is None:
+            file = folder.files[name] = File(name, stamp, self._now)
+        elif (file.identity, file.link, file.broken) != (stamp[0], target, broken):
+            file.identity, file.since = stamp[0], self._now
+        elif file.changed_ns == stamp[1] and file.vanished_at is None:
             return
+        file.changed_ns = stamp[1]
         file.link, file.broken, file.vanished_at = target, broken, None
         self._dirty.add(folder.name)
 
