@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -15,6 +16,7 @@ from janagent.cli.options import Config, Json, ModelId, Root
 from janagent.cli.output import Exit, Failure
 
 FILTERS = ("all", "running", "downloaded", "downloading")
+FIRST_SHOWN = ("id", "state", "error", "progress", "warnings", "path", "binaries", "aliases")
 POLL_S = 0.25
 
 
@@ -87,7 +89,8 @@ def _description(model: dict[str, Any]) -> Any:
     from rich.table import Table
 
     grid = Table.grid(padding=(0, 2))
-    for name, value in model.items():
+    names = dict.fromkeys([*FIRST_SHOWN, *model])
+    for name, value in ((name, model[name]) for name in names if name in model):
         match name, value:
             case "object", _:
                 continue
@@ -95,6 +98,8 @@ def _description(model: dict[str, Any]) -> Any:
                 shown = output.cell(str(message), "red")
             case "state", _:
                 shown = output.cell(str(value), output.STATE_STYLES.get(value, ""))
+            case "created", int():
+                shown = output.cell(datetime.fromtimestamp(value).isoformat(sep=" "))
             case "size_bytes", int():
                 shown = output.cell(output.size(value))
             case "progress", dict():

@@ -162,6 +162,13 @@ def notes(model: Mapping[str, Any]) -> str:
     return ""
 
 
+def context(model: Mapping[str, Any]) -> str:
+    """Tokens of one conversation where the manifest says so, `of` those the model was trained for."""
+    trained = model.get("context_length")
+    wanted = (model.get("parameters") or {}).get("init", {}).get("ctx_len")
+    return " of ".join(str(tokens) for tokens in dict.fromkeys([wanted, trained]) if tokens)
+
+
 def model_table(models: Iterable[Mapping[str, Any]]) -> Table:
     """`ls`: one row per model object."""
     made = table("ID", "STATE", "SIZE", "QUANT", "CONTEXT", "NOTES")
@@ -172,7 +179,7 @@ def model_table(models: Iterable[Mapping[str, Any]]) -> Table:
             cell(state, STATE_STYLES.get(state, "")),
             cell(size(model.get("size_bytes"))),
             cell(str(model.get("quantization") or "")),
-            cell(str(model.get("context_length") or "")),
+            cell(context(model)),
             cell(notes(model), "red" if model.get("error") else "dim"),
         )
     return made

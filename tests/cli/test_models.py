@@ -96,6 +96,7 @@ def test_ls_watch_on_a_terminal_redraws_the_table(daemon: Daemon):
 
 def test_show_describes_one_model(jan: Command):
     text = jan("show", "smol").stdout
+    assert text.splitlines()[0].split() == ["id", "smol"]
     assert "models/smol/smol.gguf  98.4 MB  model" in text
     assert '"ctx_len": 1024' in text
 

@@ -79,3 +79,11 @@ def test_the_table_has_a_row_for_each_model():
 
 def test_an_id_that_looks_like_markup_is_shown_as_it_is():
     assert "[red]x[/red]" in drawn(output.model_table([{"id": "[red]x[/red]", "state": "running"}]))
+
+
+def test_the_context_is_what_one_conversation_may_use_of_what_the_model_was_trained_for():
+    init = {"init": {"ctx_len": 2048}}
+    assert output.context({"context_length": 8192, "parameters": init}) == "2048 of 8192"
+    assert output.context({"context_length": 2048, "parameters": init}) == "2048"
+    assert output.context({"context_length": 8192, "parameters": {}}) == "8192"
+    assert output.context({}) == ""
