@@ -34,7 +34,7 @@ class StartFailed(Exception):
 
 
 def run(settings: Settings) -> int:
-    """Serve until a signal or `POST /v1/shutdown`; returns the exit status (0, or 1 when it could not start)."""
+    """Serve until a signal or `POST /v1/shutdown`; returns the exit status (1: it could not start)."""
     # Inherited as "ignored" it makes the kernel throw exit statuses away: every crash would look clean.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:

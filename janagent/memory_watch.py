@@ -1,4 +1,4 @@
-"""How much memory models may use, measured now. Owned by `runtime`; the rule itself is in `children.machine`."""
+"""How much memory models may use, measured now. Owned by `runtime`; the rule is in `children.machine`."""
 
 from typing import Any
 

@@ -132,7 +132,7 @@ class Runtime:
     # -- asking ------------------------------------------------------------------------------------
 
     def resolve(self, name: str) -> str:
-        """Key of the model that answers to `name`. Raises Refusal `model_not_found` with the nearest names."""
+        """Key of the model that answers to `name`. Raises Refusal `model_not_found` naming the nearest."""
         key = self._names.find(name)
         if key is None or self._machine.status(key) is None:
             raise self._names.unknown(name)
@@ -192,7 +192,7 @@ class Runtime:
     # -- wanting -----------------------------------------------------------------------------------
 
     async def start(self, key: str, *, parameters: Mapping[str, Any], wait: bool) -> ModelStatus:
-        """Load a model; with `wait`, until it runs. Raises Refusal when it cannot or `parameters` are wrong."""
+        """Load a model; with `wait`, until it runs. Raises Refusal: it cannot, or wrong `parameters`."""
         manifest = self.status(key).entry.manifest
         try:
             apply_start_parameters(manifest.init, manifest.runtime, parameters)
@@ -211,7 +211,7 @@ class Runtime:
         return self.status(key)
 
     async def delete(self, key: str) -> str:
-        """Drain, stop, remove the files; returns the id it had. Raises Refusal, `delete_refused` for a link."""
+        """Drain, stop, remove the files; returns the id it had. Raises Refusal (`delete_refused`: a link)."""
         status = self.status(key)
         reason = await asyncio.to_thread(obstacle, status.entry, models=self._models)
         if reason is not None:
