@@ -155,7 +155,7 @@ async def ask(session: aiohttp.ClientSession, target: Target, request: dict[str,
                     first = perf_counter() - begun
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         return Answer(0, first or 0.0, f"{type(error).__name__}: {error}"[:200])
-    return _judged(bytes(received), first)
+    return _judged(bytes(received), first, ended_s=perf_counter() - begun)
 
 
 def events(received: bytes) -> Iterator[dict[str, Any]]:
@@ -171,7 +171,8 @@ def _content(event: dict[str, Any]) -> str:
     return (choices[0].get("delta") or {}).get("content") or ""
 
 
-def _judged(received: bytes, first: float | None) -> Answer:
+def _judged(received: bytes, first: float | None, *, ended_s: float) -> Answer:
+    """An answer of a few bytes of one unfinished character has no text, and is whole all the same."""
     usage, pieces, reason = None, 0, None
     for event in events(received):
         if "error" in event:
@@ -181,6 +182,6 @@ def _judged(received: bytes, first: float | None) -> Answer:
         usage = event.get("usage") or usage
     # Without usage the pieces are counted: a token each, but for characters split over tokens.
     tokens = int(usage["completion_tokens"]) if usage else pieces
-    if first is None or reason is None or b"[DONE]" not in received[-64:]:
+    if reason is None or b"[DONE]" not in received[-64:]:
         return Answer(tokens, first or 0.0, f"the stream ended early, after {pieces} pieces")
-    return Answer(tokens, first)
+    return Answer(tokens, ended_s if first is None else first)

@@ -69,7 +69,7 @@ async def _throughput(through: Target, straight: Target, clients: int, plan: Pla
 
 
 async def _first_token(through: Target, straight: Target, plan: Plan) -> Line:
-    """Two tokens of one short prompt, over and over: the engine's part is small and alike."""
+    """A few tokens of one short prompt, over and over: the engine's part is small and alike."""
     added_ms = []
     async with through.session() as outer, straight.session() as inner:
         for _ in range(20 if plan.quick else 100):
@@ -81,7 +81,7 @@ async def _first_token(through: Target, straight: Target, plan: Plan) -> Line:
 
 
 async def _first_s(session: aiohttp.ClientSession, way: Target) -> float:
-    answer = await ask(session, way, body(way, QUESTION, tokens=2))
+    answer = await ask(session, way, body(way, QUESTION, tokens=4))
     if answer.broken:
         raise RuntimeError(answer.broken)
     return answer.first_token_s
