@@ -1,6 +1,7 @@
 """The real API over a real runtime, with an engine program that misbehaves on request (`odd_engine`)."""
 
 import asyncio
+import json
 import os
 import sys
 import time
@@ -105,6 +106,17 @@ def settled_model(path: Path) -> Path:
     write_model(path)
     os.utime(path, (1_600_000_000, 1_600_000_000))
     return path
+
+
+def put(root: Path, name: str, manifest: object = None, *, gguf: bool = True) -> Path:
+    """A folder of one model, with a manifest and a binary as wanted."""
+    folder = root / "models" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    if gguf:
+        settled_model(folder / f"{folder.name}.gguf")
+    if manifest is not None:
+        (folder / f"{folder.name}.json").write_text(json.dumps(manifest))
+    return folder
 
 
 @pytest.fixture

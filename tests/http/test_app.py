@@ -2,12 +2,10 @@
 
 import asyncio
 import gzip
-import json
 from typing import Any
 
 import pytest
 
-from janagent import __version__
 from janagent.http.context import Limits
 from tests.http.conftest import Serve, Served
 
@@ -122,20 +120,6 @@ async def test_with_the_key_calls_pass_under_any_host(serve: Serve, headers: dic
     assert (status, body["object"]) == (200, "list")
 
 
-async def test_health_says_all_with_the_key_and_only_ok_without(serve: Serve) -> None:
-    served = await serve(api_key=KEY)
-    assert await served.json("GET", "/v1/health") == (200, {"status": "ok"})
-    status, body = await served.json("GET", "/v1/health", headers={"api-key": KEY})
-    assert (status, body["status"], body["version"]) == (200, "ok", __version__)
-    assert body["counts"] == {"downloaded": 1}
-    assert set(body["machine"]) == {
-        "memory_used_bytes",
-        "memory_budget_bytes",
-        "downloads_paused",
-        "version",
-    }
-
-
 async def test_every_answer_carries_a_request_id_and_keeps_the_clients(served: Served) -> None:
     async with served.client.get("/v1/nothing") as response:
         assert response.headers["X-Request-Id"].startswith("req_")
@@ -143,12 +127,6 @@ async def test_every_answer_carries_a_request_id_and_keeps_the_clients(served: S
         assert response.headers["X-Request-Id"] == "mine-1"
     async with served.client.get("/v1/models", headers={"X-Request-Id": "a b <script>"}) as response:
         assert response.headers["X-Request-Id"].startswith("req_")
-
-
-async def test_shutdown_is_answered_and_then_wanted(served: Served) -> None:
-    status, _ = await served.json("POST", "/v1/shutdown")
-    assert status == 202
-    assert served.runtime.shutdown_wanted.is_set()
 
 
 @pytest.mark.parametrize("is_declared", [True, False])
@@ -199,94 +177,3 @@ async def test_a_request_without_host_is_400(served: Served) -> None:
 
 async def test_bytes_that_are_no_http_are_400(served: Served) -> None:
     assert b"400" in (await talk(served, b"\x16\x03\x01 hello\r\n\r\n")).split(b"\r\n")[0]
-
-
-@pytest.mark.parametrize(
-    "body",
-    [b"", b"{", b"hello", b"[]", b"null", b'{"model":"tiny","messages":NaN}', b"\xff\xfe"],
-)
-async def test_a_request_that_is_not_json_is_400(served: Served, body: bytes) -> None:
-    status, error = await served.error("POST", "/v1/chat/completions", data=body)
-    assert (status, error["code"], error["type"]) == (400, "invalid_json", "invalid_request_error")
-
-
-async def test_a_body_nested_10000_deep_is_400(served: Served) -> None:
-    body = b'{"model":"tiny","messages":' + b"[" * 10_000 + b"]" * 10_000 + b"}"
-    status, error = await served.error("POST", "/v1/chat/completions", data=body)
-    assert (status, error["code"]) == (400, "invalid_json")
-
-
-@pytest.mark.parametrize(
-    ("endpoint", "change", "param"),
-    [
-        ("chat/completions", {"model": None}, "model"),
-        ("chat/completions", {"model": 5}, "model"),
-        ("chat/completions", {"model": ""}, "model"),
-        ("chat/completions", {"model": ["tiny"]}, "model"),
-        ("chat/completions", {"stream": "yes"}, "stream"),
-        ("chat/completions", {"stream": 1}, "stream"),
-        ("chat/completions", {"messages": None}, "messages"),
-        ("chat/completions", {"messages": "hi"}, "messages"),
-        ("chat/completions", {"messages": []}, "messages"),
-        ("chat/completions", {"messages": [{"role": "user", "content": "a"}, "b"]}, "messages[1]"),
-        ("completions", {"prompt": None}, "prompt"),
-        ("completions", {"prompt": {"a": 1}}, "prompt"),
-        ("embeddings", {"input": None}, "input"),
-        ("embeddings", {"input": 5}, "input"),
-        ("embeddings", {"input": []}, "input"),
-    ],
-)
-async def test_a_wrong_type_is_400_and_names_the_field(
-    served: Served, endpoint: str, change: dict[str, Any], param: str
-) -> None:
-    body = {**CHAT, "prompt": "hi", "input": "hi", **change}
-    status, error = await served.error("POST", f"/v1/{endpoint}", json=body)
-    assert (status, error["param"]) == (400, param)
-    assert param in error["message"]
-    assert served.runtime.engines() == []
-
-
-@pytest.mark.parametrize(
-    "model",
-    [
-        "nothing",
-        "../../etc/passwd",
-        "a/b/c",
-        "nul\x00byte",
-        "😀",
-        "tin",
-        "x" * 30_000,
-        "\ud800",
-        "%2e%2e",
-        "/",
-    ],
-)
-async def test_an_id_that_nobody_has_is_404_wherever_it_stands(served: Served, model: str) -> None:
-    status, error = await served.error(
-        "POST", "/v1/chat/completions", data=json.dumps({**CHAT, "model": model})
-    )
-    assert (status, error["code"], error["param"]) == (404, "model_not_found", "model")
-
-
-async def test_the_nearest_ids_are_named(served: Served) -> None:
-    _, error = await served.error("POST", "/v1/chat/completions", json={**CHAT, "model": "tinny"})
-    assert "tiny" in error["message"]
-
-
-@pytest.mark.parametrize("endpoint", ["chat/completions", "completions", "embeddings"])
-async def test_an_azure_client_names_the_model_in_the_path(served: Served, endpoint: str) -> None:
-    body = {"messages": CHAT["messages"], "prompt": "hi", "input": "hi", "model": "ignored"}
-    path = f"/openai/deployments/tiny/{endpoint}?api-version=2024-02-01"
-    status, told = await served.json("POST", path, json=body)
-    assert (status, told["path"], told["body"]["model"]) == (200, f"/v1/{endpoint}", "tiny")
-
-
-async def test_an_azure_client_gets_404_for_an_unknown_deployment(served: Served) -> None:
-    status, error = await served.error("POST", "/openai/deployments/none/chat/completions", json=CHAT)
-    assert (status, error["code"]) == (404, "model_not_found")
-
-
-async def test_a_client_without_a_content_type_is_served(served: Served) -> None:
-    headers = {"Content-Type": "application/x-www-form-urlencoded"}
-    status, _ = await served.json("POST", "/v1/chat/completions", data=json.dumps(CHAT), headers=headers)
-    assert status == 200

@@ -7,26 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.http.conftest import Serve, Served, settled_model
-
-KEY_MANIFEST = {
-    "origin": "https://me:pw@hub.example/tiny?sig=abc&download=true",
-    "parameters": {"init": {"ctx_len": "512"}, "runtime": {"temperature": "0.5", "top_p": ".."}},
-    "metadata": {"note": "mine", "hub_token": "hf_123"},
-    "state": "running",
-    "error": {"code": "spoofed"},
-    "homepage": "kept",
-}
-
-
-def put(root: Path, name: str, manifest: object = None, *, gguf: bool = True) -> Path:
-    folder = root / "models" / name
-    folder.mkdir(parents=True, exist_ok=True)
-    if gguf:
-        settled_model(folder / f"{folder.name}.gguf")
-    if manifest is not None:
-        (folder / f"{folder.name}.json").write_text(json.dumps(manifest))
-    return folder
+from tests.http.conftest import Serve, Served, put, settled_model
 
 
 async def test_the_list_is_sorted_and_openai_shaped(root: Path, serve: Serve) -> None:
@@ -60,44 +41,6 @@ async def test_another_filter_is_400(served: Served, query: str) -> None:
     status, error = await served.error("GET", f"/v1/models?{query}")
     assert (status, error["type"]) == (400, "invalid_request_error")
     assert error["param"] in ("filter", "state")
-
-
-async def test_the_model_object_has_the_contracts_fields(root: Path, serve: Serve) -> None:
-    put(root, "tiny", KEY_MANIFEST)
-    served = await serve()
-    status, model = await served.json("GET", "/v1/models/tiny")
-    assert status == 200
-    assert set(model) >= {
-        "id", "object", "created", "owned_by", "aliases", "origin", "parameters", "metadata", "state", "path",
-        "binaries", "size_bytes", "architecture", "quantization", "context_length", "input_modalities",
-    }  # fmt: skip
-    assert (model["id"], model["object"], model["state"]) == ("tiny", "model", "downloaded")
-    assert model["path"] == "models/tiny/tiny.json"
-    assert model["parameters"] == {"init": {"ctx_len": 512}, "runtime": {"temperature": 0.5}}
-    assert model["architecture"] == "llama"
-    assert model["input_modalities"] == ["text"]
-    size = (served.models / "tiny" / "tiny.gguf").stat().st_size
-    assert model["binaries"] == [
-        {"path": "models/tiny/tiny.gguf", "size_bytes": size, "role": "model", "shared": False}
-    ]
-    assert model["size_bytes"] == size
-    assert isinstance(model["created"], int)
-
-
-async def test_secrets_are_hidden_and_unknown_fields_kept_but_never_ours(root: Path, serve: Serve) -> None:
-    put(root, "tiny", KEY_MANIFEST)
-    served = await serve()
-    _, model = await served.json("GET", "/v1/models/tiny")
-    assert model["origin"] == "https://***@hub.example/tiny?sig=***&download=true"
-    assert model["metadata"]["hub_token"] == "***"
-    assert model["metadata"]["note"] == "mine"
-    assert model["homepage"] == "kept"
-    assert model["state"] == "downloaded"
-    assert "error" not in model
-    async with served.client.get("/v1/models") as response:
-        text = await response.text()
-    assert "hf_123" not in text
-    assert "abc" not in text
 
 
 async def test_the_list_and_the_single_object_agree(served: Served) -> None:
@@ -265,29 +208,6 @@ async def test_delete_of_a_linked_binary_is_409_and_names_the_link(
     assert status == 409
     assert "linked.gguf" in error["message"]
     assert outside.exists()
-
-
-async def test_logs_show_what_the_engine_wrote(served: Served) -> None:
-    await served.json("PUT", "/v1/models/tiny/start")
-    async with served.client.get("/v1/models/tiny/logs") as response:
-        assert response.content_type == "text/plain"
-        assert "starting engine" in await response.text()
-
-
-async def test_followed_logs_go_on_while_the_engine_works(served: Served) -> None:
-    async with served.client.get("/v1/models/tiny/logs?follow=true") as response:
-        await served.json("PUT", "/v1/models/tiny/start")
-        async with asyncio.timeout(10):
-            while b"serving tiny" not in await response.content.readline():
-                pass
-
-
-async def test_followed_logs_end_cleanly_with_the_server(root: Path, serve: Serve) -> None:
-    served = await serve()
-    async with served.client.get("/v1/models/tiny/logs?follow=true") as response:
-        await served.api.streams.stop(None)  # type: ignore[arg-type]
-        async with asyncio.timeout(10):
-            await response.read()
 
 
 async def test_looking_never_starts_an_engine(served: Served) -> None:
