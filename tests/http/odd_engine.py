@@ -13,7 +13,17 @@ import threading
 
 from aiohttp import web
 
-from janagent.children.wire import STATUS_FD_VARIABLE, EngineSpec, Ready, Spare, Stats, encode, sse
+from janagent.children.wire import (
+    STATUS_FD_VARIABLE,
+    EngineSpec,
+    ExitCode,
+    Failed,
+    Ready,
+    Spare,
+    Stats,
+    encode,
+    sse,
+)
 
 STATUS_FD = int(os.environ[STATUS_FD_VARIABLE])
 STREAM_HEADERS = {"Content-Type": "text/event-stream; charset=utf-8", "X-Engine": "odd"}
@@ -126,6 +136,11 @@ async def odd_large(request: web.Request, body: dict) -> web.StreamResponse:
 
 
 async def serve(spec: EngineSpec) -> None:
+    if "unloadable" in spec.model_id:
+        os.write(STATUS_FD, encode(Failed(message="tensor 'x' is missing in unloadable.gguf")))
+        os._exit(ExitCode.LOAD_FAILED)
+    if "slow" in spec.model_id:
+        await asyncio.sleep(60)
     app = web.Application(client_max_size=2**30)
     app.router.add_post("/v1/{tail:.*}", answer)
     runner = web.AppRunner(app, handler_cancellation=True, access_log=None)
