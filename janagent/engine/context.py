@@ -27,6 +27,10 @@ _KV_TYPES = {
 }
 
 
+#: tokens computed at once; llama.cpp's default, as its compute buffers grow with it
+_N_UBATCH = 512
+
+
 class Decoded(enum.Enum):
     """What llama_decode said:
 
@@ -170,10 +174,13 @@ def open_context(model: Model, options: ContextOptions) -> Context:
     parameters = llama_cpp.llama_context_default_params()
     parameters.n_ctx = options.n_ctx
     parameters.n_batch = options.n_batch
-    parameters.n_ubatch = options.n_batch
+    parameters.n_ubatch = options.n_batch if options.embeddings else min(options.n_batch, _N_UBATCH)
     parameters.n_seq_max = options.n_seq_max
     parameters.n_threads = options.n_threads
     parameters.n_threads_batch = options.n_threads
+    # One output for each sequence is all a chat step asks for; room for more would be logits never computed,
+    # n_batch * n_vocab floats of them.
+    parameters.n_outputs_max = options.n_batch if options.embeddings else options.n_seq_max
     parameters.kv_unified = True
     parameters.no_perf = True
     parameters.embeddings = options.embeddings

@@ -62,13 +62,10 @@ class Streamed:
         """Whether every answer has ended."""
         return self._open == 0
 
-    @property
-    def is_behind(self) -> bool:
-        """Whether the reader is behind and the request should pause."""
-        return self._stream.is_congested
-
     def receive(self, index: int, progress: Progress) -> None:
         """Take what a step brought for answer `index`."""
+        if self.error is not None:
+            return
         if progress.error is not None:
             self.error = engine_lost(progress.error)
             self.changed.set()
@@ -89,6 +86,8 @@ class Streamed:
         """The headers are out: write what was kept, and from now on at once."""
         kept, self._kept = self._kept, None
         self._stream.write(b"".join(kept or ()))
+        if self.is_done:
+            self.changed.set()
 
     def _send(self, data: bytes) -> None:
         if self._kept is not None:

@@ -15,6 +15,8 @@ import llama_cpp
 
 _DEBUG, _INFO, _ERROR, _CONT = 1, 2, 4, 5
 _GENERIC = ("failed to load model",)
+#: hundreds of lines a load that tell a person nothing
+_NOISE = (b"create_tensor:", b"llama_graph_n_input_tensors:", b"llama_model_loader: - tensor")
 _abort_callback_t = ctypes.CFUNCTYPE(None, ctypes.c_char_p)
 
 
@@ -66,7 +68,7 @@ class EngineLog:
             self._line += text
             *lines, self._line = self._line.split(b"\n")
             for line in lines:
-                if line.strip(b". "):
+                if line.strip(b". ") and not line.startswith(_NOISE):
                     os.write(2, line + b"\n")
                     if self._level == _ERROR:
                         self._errors.append(line.decode(errors="replace").strip())

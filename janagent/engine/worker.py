@@ -18,6 +18,7 @@ from janagent.aio import create_task
 from janagent.children.wire import EngineSpec, ExitCode, Failed, Loading, Ready, Stats
 from janagent.engine.context import Context, ContextOptions, open_context
 from janagent.engine.embeddings import Embedder
+from janagent.engine.generating import Generator
 from janagent.engine.lifeline import StatusPipe
 from janagent.engine.llama_log import EngineLog
 from janagent.engine.model import LoadError, Model, load_model
@@ -26,6 +27,7 @@ from janagent.engine.sampling import default_sampling
 from janagent.engine.scheduler import Scheduler
 from janagent.engine.server import Server
 from janagent.engine.threads import usable_cores
+from janagent.engine.vectors import Vectors
 
 log = logging.getLogger(__name__)
 
@@ -151,16 +153,22 @@ class _Worker:
             warnings.append(
                 f"ctx_len {spec.ctx_len} is more than the {model.n_ctx_train} the model was trained on"
             )
+        generator = Generator(
+            scheduler,
+            model=model,
+            defaults=default_sampling(model),
+            ctx_len=spec.ctx_len,
+            reader_stall_s=spec.reader_stall_s,
+            fingerprint=f"llamacpp-{llama_cpp.__version__}",
+        )
         server = Server(
             model=model,
             scheduler=scheduler,
-            embedder=embedder,
+            generator=generator,
+            vectors=Vectors(embedder, model=model, wake=scheduler.wake),
             chat_prompt=chat_prompt,
-            defaults=default_sampling(model),
             ctx_len=spec.ctx_len,
             can_generate=context.memory is not None,
-            reader_stall_s=spec.reader_stall_s,
-            fingerprint=f"llamacpp-{llama_cpp.__version__}",
         )
         return server, tuple(warnings)
 

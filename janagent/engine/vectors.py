@@ -1,0 +1,102 @@
+"""The embeddings call: its inputs, limits and answer. `embeddings` does the computing.
+
+Knows HTTP and OpenAI's shape, not llama.cpp.
+"""
+
+import asyncio
+import base64
+from collections.abc import Callable
+from typing import Any
+
+from aiohttp import web
+
+from janagent.engine.answers import compact
+from janagent.engine.embeddings import RANK, Embedder, EmbeddingError, Job, normalised
+from janagent.engine.faults import RequestError, engine_lost
+from janagent.engine.model import Model, Tokens
+from janagent.engine.replies import clean, queue_full
+from janagent.engine.requests import MAX_INPUTS, EmbeddingBody, parse_body
+from janagent.engine.tokenizing import checked, each, tokenized
+from janagent.engine.work import QueueFull
+
+
+class Vectors:
+    """POST /v1/embeddings. `embedder` is None when embeddings are switched off.
+
+    `wake` tells the decode thread.
+    """
+
+    def __init__(self, embedder: Embedder | None, *, model: Model, wake: Callable[[], None]) -> None:
+        self._embedder = embedder
+        self._model = model
+        self._wake = wake
+
+    async def answer(self, request: web.Request) -> web.Response:
+        """The handler. Raises RequestError."""
+        body = parse_body(await request.read(), EmbeddingBody)
+        embedder = self._embedder
+        if embedder is None:
+            raise RequestError(
+                "embeddings are switched off for this model (embedding: false)", code="embeddings_disabled"
+            )
+        if embedder.pooling == RANK:
+            raise RequestError("this model ranks texts and makes no embeddings", code="embeddings_disabled")
+        if body.dimensions is not None and body.dimensions > self._model.n_embd:
+            raise RequestError(
+                f"dimensions: this model has {self._model.n_embd}", param="dimensions", code="invalid_value"
+            )
+        inputs = await self._inputs(body, limit=embedder.limit)
+        try:
+            job = embedder.submit(inputs)
+        except QueueFull as error:
+            raise queue_full(error) from error
+        self._wake()
+        try:
+            await job.done
+        except EmbeddingError as error:
+            raise engine_lost(str(error)) from error
+        finally:
+            embedder.cancel(job)
+        # Thousands of vectors are megabytes of digits; they are written beside the loop.
+        data = await asyncio.to_thread(lambda: compact(_shown(body, job)).encode())
+        return web.Response(body=data, content_type="application/json")
+
+    async def _inputs(self, body: EmbeddingBody, *, limit: int) -> list[Tokens]:
+        items = each(body.input)
+        if not 1 <= len(items) <= MAX_INPUTS:
+            raise RequestError(f"input: must be 1 to {MAX_INPUTS} texts", param="input", code="invalid_value")
+        inputs = []
+        for item in items:
+            if isinstance(item, str):
+                tokens = await tokenized(self._model, item, special=False, add_special=True)
+            else:
+                tokens = checked(self._model, item, param="input")
+            if tokens.size == 0 or not item:
+                raise RequestError("input: must not be empty", param="input", code="invalid_value")
+            if tokens.size > limit:
+                raise RequestError(
+                    f"input: has {tokens.size} tokens, this model takes {limit}",
+                    param="input",
+                    code="context_length_exceeded",
+                )
+            inputs.append(tokens)
+        return inputs
+
+
+def _shown(body: EmbeddingBody, job: Job) -> dict[str, Any]:
+    data = []
+    for index in range(len(job.inputs)):
+        vector = job.vectors[index]
+        if body.dimensions is not None and body.dimensions < vector.size:
+            vector = normalised(vector, dimensions=body.dimensions)
+        shown: Any = vector.tolist()
+        if body.encoding_format == "base64":
+            shown = base64.b64encode(vector.astype("<f4").tobytes()).decode()
+        data.append({"object": "embedding", "index": index, "embedding": shown})
+    n_tokens = sum(tokens.size for tokens in job.inputs)
+    return {
+        "object": "list",
+        "data": data,
+        "model": clean(body.model),
+        "usage": {"prompt_tokens": n_tokens, "total_tokens": n_tokens},
+    }
