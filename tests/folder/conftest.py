@@ -1,11 +1,17 @@
 """Fixtures for tests of the folder package."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.folder.desks import Desk
 from tests.gguf_files import write_model
+
+collect_ignore = (
+    [] if sys.platform.startswith("linux") else ["test_watch_limits.py", "test_catalog_mounts.py"]
+)
+"""inotify and mount namespaces are Linux's."""
 
 
 @pytest.fixture
