@@ -5,6 +5,7 @@ everything again (`Overflow`), which is the same as what a new listener does.
 """
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -101,6 +102,14 @@ class Feed:
         if status is not None:
             self.tell(ModelChanged(status))
         return True
+
+    def statuses(self) -> list[ModelStatus]:
+        """Every model as last told, sorted by id."""
+        return sorted(self._told.values(), key=lambda status: status.id)
+
+    def counts(self) -> dict[str, int]:
+        """How many models were last told to be in each state that occurs."""
+        return dict(Counter(status.state.value for status in self._told.values()))
 
     def tell(self, change: Change) -> None:
         """Put `change` into every listener's queue."""

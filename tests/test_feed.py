@@ -56,3 +56,17 @@ async def test_a_listener_that_left_hears_nothing_and_the_end_is_told() -> None:
         feed.close()
         assert isinstance(await heard.get(), Closed)
     assert left._queue.empty()
+
+
+def test_what_was_told_last_is_remembered_sorted_by_id() -> None:
+    feed = Feed()
+    feed.publish("x", status("b"))
+    feed.publish("y", status("a"))
+    feed.publish("x", status("b", State.RUNNING))
+    assert [(told.id, told.state) for told in feed.statuses()] == [
+        ("a", State.DOWNLOADED),
+        ("b", State.RUNNING),
+    ]
+    assert feed.counts() == {"downloaded": 1, "running": 1}
+    feed.publish("x", None)
+    assert [told.id for told in feed.statuses()] == ["a"]

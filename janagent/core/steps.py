@@ -45,6 +45,8 @@ class Steps:
         self._grant(model)
         self._answer_waiters(model, now)
         self._tidy(model)
+        # Time alone changes what people see too (a wait that ended); who publishes tells only differences.
+        self._world.touched.add(model.key)
 
     def _target(self, model: Model, now: float) -> Target:
         world = self._world
