@@ -1,4 +1,4 @@
-"""A disk that is really unmounted, in a mount namespace of its own; collected on Linux only (see conftest)."""
+"""A disk that is really unmounted, in a mount namespace of its own; on Linux only (see conftest)."""
 
 import subprocess
 import sys
