@@ -94,6 +94,14 @@ class Runtime:
 
     async def __aenter__(self) -> Self:
         """Measure the memory, read the folder once, then watch it. The folder is known when this returns."""
+        try:
+            await self._begin()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def _begin(self) -> None:
         probe = aio.create_task(self._memory.probe(), name="GPU probe")
         self._stack.push_async_callback(aio.cancel_and_wait, probe)
         await self._stack.enter_async_context(self._executor)
@@ -105,7 +113,6 @@ class Runtime:
             self._catalog_changed(change)
         sampler = aio.create_task(self._sample_memory(), name="memory sampler")
         self._stack.push_async_callback(aio.cancel_and_wait, sampler)
-        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -140,7 +147,7 @@ class Runtime:
 
     def statuses(self) -> list[ModelStatus]:
         """Every model, sorted by id."""
-        return self._machine.statuses()
+        return self._feed.statuses()
 
     def status(self, key: str) -> ModelStatus:
         """One model. Raises Refusal `model_not_found`."""
@@ -151,10 +158,7 @@ class Runtime:
 
     def counts(self) -> dict[str, int]:
         """How many models are in each state that occurs."""
-        counts: dict[str, int] = {}
-        for status in self._machine.statuses():
-            counts[status.state.value] = counts.get(status.state.value, 0) + 1
-        return counts
+        return self._feed.counts()
 
     def machine(self) -> dict[str, Any]:
         """Memory in bytes and the version, as the API shows them."""

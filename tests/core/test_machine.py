@@ -5,7 +5,6 @@ import pytest
 from janagent.core import events as ev
 from janagent.core.actions import StartEngine, StopEngine
 from janagent.core.faults import Refusal
-from janagent.core.phases import TRANSITIONS, InvalidTransition, Phase, Trigger, next_phase
 from janagent.folder.entry import Condition
 from tests.core.driver import GB, Driver, entry
 
@@ -558,16 +557,6 @@ def test_shutdown_starts_nothing_and_lets_answers_finish_within_the_limit() -> N
     d.stopped(b)
     d.stopped(a)
     assert not d.machine.has_engines
-
-
-def test_a_move_that_does_not_exist_names_the_story() -> None:
-    with pytest.raises(InvalidTransition, match="from starting on drain") as caught:
-        next_phase(Phase.STARTING, Trigger.DRAIN, story=["1.0 it began"])
-    assert "it began" in str(caught.value)
-
-
-def test_every_phase_can_end() -> None:
-    assert {phase for phase, trigger in TRANSITIONS if trigger is Trigger.EXITED} == set(Phase)
 
 
 def test_handle_is_not_re_entrant() -> None:

@@ -1,0 +1,55 @@
+"""The words people see."""
+
+from janagent.core.records import Model
+from janagent.core.status import State
+from janagent.core.view import status_of
+from janagent.folder.entry import Condition
+from janagent.folder.manifest import Manifest
+from janagent.folder.parameters import Metadata
+from tests.core.driver import Driver, entry
+
+
+def test_each_condition_of_a_model_that_does_not_run_has_its_word() -> None:
+    for condition, word in (
+        (Condition.COMPLETE, State.DOWNLOADED),
+        (Condition.MISSING, State.MISSING),
+        (Condition.INVALID, State.INVALID),
+    ):
+        status = status_of(Model(entry=entry(condition=condition)), is_offline=False)
+        assert status.state is word
+        assert (status.error is None) == (condition is Condition.COMPLETE)
+
+
+def test_offline_is_missing_and_says_so() -> None:
+    status = status_of(Model(entry=entry()), is_offline=True)
+    assert status.state is State.MISSING
+    assert status.error is not None
+    assert status.error.code == "offline"
+
+
+def test_a_remote_model_is_failed_until_remote_models_are_served_and_stopped_after_a_stop() -> None:
+    remote = Manifest(origin="https://api.openai.com/v1", metadata=Metadata(engine="api"))
+    model = Model(entry=entry(manifest=remote))
+    assert status_of(model, is_offline=False).state is State.FAILED
+    model.is_remote_stopped = True
+    assert status_of(model, is_offline=False).state is State.STOPPED
+
+
+def test_a_load_shows_how_far_it_is() -> None:
+    from janagent.core import events as ev
+
+    d = Driver()
+    d.folder(entry())
+    d.tell(ev.EngineLoading(d.started()[0], 0.4567))
+    assert d.status().progress == {"loaded": 0.457}
+    d.ready()
+    assert d.status().progress is None
+
+
+def test_on_disk_means_complete_loaded_or_not() -> None:
+    d = Driver()
+    d.folder(entry("a"), entry("b", condition=Condition.MISSING), initial=True)
+    assert d.status("a").is_on_disk
+    assert not d.status("b").is_on_disk
+    d.run("a")
+    assert d.status("a").is_on_disk

@@ -1,0 +1,44 @@
+"""How much models may use on this very machine."""
+
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from janagent.config import Settings
+from janagent.memory_watch import MemoryWatch
+
+
+def settings(tmp_path: Path, **flags: Any) -> Settings:
+    return Settings.load({"root": tmp_path, **flags})
+
+
+def test_an_explicit_budget_is_the_budget(tmp_path: Path) -> None:
+    watch = MemoryWatch(settings(tmp_path, memory_budget="2GB"))
+    assert watch.budget(0, 0).ram_bytes == 2_000_000_000
+
+
+def test_without_one_it_is_below_what_this_machine_has(tmp_path: Path) -> None:
+    watch = MemoryWatch(settings(tmp_path))
+    budget = watch.budget(123, 0).ram_bytes
+    assert 0 < budget <= psutil.virtual_memory().total * 0.8
+    assert watch.used_bytes == 123
+
+
+def test_what_our_engines_hold_counts_as_ours(tmp_path: Path) -> None:
+    watch = MemoryWatch(settings(tmp_path))
+    assert watch.budget(0, 10**15).ram_bytes >= watch.budget(0, 0).ram_bytes
+
+
+async def test_the_probe_asks_the_real_engine_program(tmp_path: Path) -> None:
+    watch = MemoryWatch(settings(tmp_path))
+    await watch.probe()
+    assert watch.budget(0, 0).gpu_bytes >= 0
+
+
+def test_only_a_real_move_is_told(tmp_path: Path) -> None:
+    watch = MemoryWatch(settings(tmp_path))
+    before = {"memory_used_bytes": 0, "memory_budget_bytes": 1000}
+    assert not watch.is_worth_telling(before, {"memory_used_bytes": 10, "memory_budget_bytes": 1000})
+    assert watch.is_worth_telling(before, {"memory_used_bytes": 100, "memory_budget_bytes": 1000})
+    assert watch.is_worth_telling(before, {"memory_used_bytes": 0, "memory_budget_bytes": 900})
