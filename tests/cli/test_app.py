@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from janagent import __version__
+from janagent.cli.app import run
 from tests.cli.conftest import Run
 
 OF_MODELS = ["ls", "show", "start", "stop", "rm", "chat", "logs", "check", "schema"]
 COMMANDS = ["serve", "starter", "doctor", *OF_MODELS]
 OF_A_DAEMON = [
     ("ls",),
-    ("ls", "--json"),
     ("ls", "--watch"),
     ("show", "m"),
     ("start", "m"),
@@ -61,10 +61,9 @@ def test_help_names_every_command(cli: Run):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_explains_itself(cli: Run, command: str):
-    done = cli(command, "--help")
-    assert done.returncode == 0
-    assert "Usage:" in done.stdout
+def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str], command: str):
+    assert run([command, "--help"]) == 0
+    assert f"Usage: janagent {command}" in capsys.readouterr().out
 
 
 def test_a_shell_gets_its_completion(cli: Run):
@@ -94,7 +93,7 @@ def test_without_a_daemon_on_the_configured_port_the_sentence_is_the_same(cli: R
     assert f"No janagent is running for {home / 'janroot'}; start it with: janagent serve" in done.stderr
 
 
-@pytest.mark.parametrize("command", [*OF_A_DAEMON, ("logs",), ("check",), ("starter",), ("serve",)])
+@pytest.mark.parametrize("command", [("ls",), ("chat", "m"), ("logs",), ("check",), ("starter",), ("serve",)])
 def test_a_bad_setting_is_one_sentence_and_exit_2(cli: Run, command: tuple[str, ...]):
     done = cli(*command, env={"JANAGENT_PORTT": "1"})
     assert done.returncode == 2
