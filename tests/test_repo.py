@@ -22,7 +22,6 @@ MAX_LINES = 400
 MAX_FUNCTION_LINES = 60
 
 THROUGH_MACHINE = "tests/core/test_machine.py and test_machine_stateful.py drive it through Machine"
-THROUGH_DAEMON = "tests/test_loop.py and tests/test_bad_files.py run it inside a real daemon"
 THROUGH_CATALOG = "tests/folder/test_catalog*.py drive it with real folders"
 THROUGH_GGUF = "tests/folder/test_gguf.py drives it with real and hostile headers"
 
