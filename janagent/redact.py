@@ -50,7 +50,7 @@ def redact(value: Any) -> Any:
 def _redact(value: Any, depth: int) -> Any:
     if isinstance(value, str):
         return _redact_field(value)
-    if isinstance(value, Mapping):
+    if isinstance(value, dict | Mapping):  # the plain type first: it is what nearly every value is
         if not depth:
             return HIDDEN
         return {
@@ -68,7 +68,7 @@ def _redact_field(text: str) -> str:
     """A field may hold a URL, a text with URLs, or a URL without its scheme (`f.gguf?sig=x`)."""
     if "://" in text:
         return _URL.sub(lambda match: redact_url(match[0]), text)
-    if _BARE_QUERY.fullmatch(text) or _BARE_USER.fullmatch(text):
+    if ("?" in text and _BARE_QUERY.fullmatch(text)) or ("@" in text and _BARE_USER.fullmatch(text)):
         return redact_url(text)
     return text
 
