@@ -14,6 +14,7 @@ from aiohttp import web
 from janagent.children.wire import sse
 from janagent.core.faults import Refusal
 from janagent.http.jsonbody import encode
+from janagent.redact import redact
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +88,7 @@ def error_object(refusal: Refusal) -> dict[str, Any]:
     _, kind = status_and_type(refusal.code)
     return {
         "error": {
-            "message": refusal.message,
+            "message": redact(refusal.message),
             "type": kind,
             "param": refusal.param,
             "code": refusal.code,

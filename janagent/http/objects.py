@@ -117,7 +117,7 @@ def _described(entry: ModelEntry) -> dict[str, Any]:
         }
         own |= {name: value for name, value in facts.items() if value}
         own["input_modalities"] = ["text"]
-    return _redacted({**said, **own})
+    return {**_redacted(said), **own}
 
 
 def _parameters(status: ModelStatus) -> dict[str, Any]:
@@ -136,12 +136,12 @@ def _momentary(status: ModelStatus) -> dict[str, Any]:
     """What may change while the files stay the same."""
     body: dict[str, Any] = {"state": status.state.value}
     if status.error is not None:
-        body["error"] = {"code": status.error.code, "message": status.error.message}
+        body["error"] = {"code": status.error.code, "message": redact(status.error.message)}
     if status.progress is not None:
-        body["progress"] = status.progress
+        body["progress"] = redact(status.progress)
     if status.warnings:
-        body["warnings"] = list(status.warnings)
-    return _redacted(body) if len(body) > 1 else body
+        body["warnings"] = redact(status.warnings)
+    return body
 
 
 def _redacted(body: Mapping[str, Any]) -> dict[str, Any]:

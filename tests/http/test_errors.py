@@ -96,6 +96,12 @@ def test_a_code_that_nobody_listed_is_our_mistake(caplog: pytest.LogCaptureFixtu
     assert "made_up" in caplog.text
 
 
+def test_no_url_in_an_error_gives_a_secret_away() -> None:
+    body = error_response(Refusal("engine_failed", "no answer from https://me:pw@h.example/v1?sig=abc")).body
+    assert isinstance(body, bytes)
+    assert b"https://***@h.example/v1?sig=***" in body
+
+
 def test_an_error_within_a_stream_is_one_event() -> None:
     text = error_event(Refusal("engine_failed", "gone\nfor good"))
     assert text.startswith(b'data: {"error":{')
