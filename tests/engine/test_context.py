@@ -1,0 +1,76 @@
+"""The llama_context under the decode thread: batches, outputs, and what the cache forgets."""
+
+import numpy as np
+import pytest
+
+from janagent.engine.context import Context, ContextOptions, Decoded, open_context
+from janagent.engine.model import LoadError, Model, Tokens
+
+
+@pytest.fixture(autouse=True)
+def _empty(context: Context) -> None:
+    context.clear_memory()
+    context.clear_batch()
+
+
+def words(model: Model) -> Tokens:
+    return model.tokenize("The capital of France is", special=False)
+
+
+def test_a_prompt_in_one_batch_or_token_by_token_predicts_the_same(context: Context, model: Model):
+    prompt = words(model)
+    index = context.add_tokens(prompt, position=0, seq_id=0, want_last=True)
+    assert context.decode() is Decoded.OK
+    together = int(context.logits(index).argmax())
+    for position, token in enumerate(prompt):
+        context.clear_batch()
+        index = context.add_token(int(token), position=position, seq_id=1)
+        assert context.decode() is Decoded.OK
+    assert int(context.logits(index).argmax()) == together
+
+
+def test_sequences_in_one_batch_do_not_see_each_other(context: Context, model: Model):
+    prompt = words(model)
+    first = context.add_tokens(prompt, position=0, seq_id=0, want_last=True)
+    second = context.add_tokens(prompt, position=0, seq_id=1, want_last=True)
+    assert context.decode() is Decoded.OK
+    np.testing.assert_allclose(context.logits(first), context.logits(second), atol=0.3)
+
+
+def test_room_shrinks_with_every_token(context: Context):
+    assert context.room == 64
+    context.add_token(1, position=0, seq_id=0)
+    assert context.room == 63
+
+
+def test_a_trimmed_sequence_goes_on_from_what_is_kept(context: Context, model: Model):
+    prompt = words(model)
+    context.add_tokens(prompt, position=0, seq_id=0, want_last=True)
+    assert context.decode() is Decoded.OK
+    assert context.trim(0, keep=2) == 2
+    context.clear_batch()
+    index = context.add_tokens(prompt[2:], position=2, seq_id=0, want_last=True)
+    assert context.decode() is Decoded.OK
+    assert model.piece(int(context.logits(index).argmax())) == b" Paris"
+
+
+def test_a_full_cache_says_so_and_keeps_what_it_has(model: Model):
+    small = open_context(model, ContextOptions(n_ctx=256, n_batch=256, n_seq_max=2, n_threads=1))
+    filler = np.full(256, 28, dtype=np.int32)
+    small.add_tokens(filler, position=0, seq_id=0, want_last=True)
+    assert small.decode() is Decoded.OK
+    small.clear_batch()
+    small.add_token(28, position=0, seq_id=1)
+    assert small.decode() is Decoded.NO_ROOM
+    small.trim(0, keep=0)
+    assert small.decode() is Decoded.OK
+
+
+def test_a_batch_that_makes_no_sense_is_broken(context: Context):
+    context.add_token(10**6, position=0, seq_id=0)
+    assert context.decode() is Decoded.BROKEN
+
+
+def test_a_context_that_cannot_be_made_raises(model: Model):
+    with pytest.raises(LoadError):
+        open_context(model, ContextOptions(n_ctx=256, n_batch=64, n_seq_max=100_000, n_threads=1))
