@@ -10,6 +10,7 @@ first sight of a file nothing else says that it has been lying there for long.
 """
 
 import errno
+import os
 import time
 from dataclasses import dataclass
 
@@ -89,13 +90,18 @@ def _read(path: str, size_bytes: int) -> tuple[Reading | None, bool]:
         message = f"the file has {human_bytes(size_bytes)}; a manifest may have at most 1 MiB"
         return Reading(None, Fault("invalid", message), is_manifest_like=False), True
     try:
-        with open(path, "rb") as stream:
-            return read_manifest(stream.read(MAX_MANIFEST_BYTES + 1)), True
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            data = os.read(descriptor, size_bytes + 1)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         if error.errno == errno.ENOENT:
             return None, False
         message = f"the file cannot be read ({error.strerror}); make it readable for janagent"
         return Reading(None, Fault("invalid", message), is_manifest_like=False), False
+    # Other than the expected length means that it is being written: the next look sees another identity.
+    return read_manifest(data), len(data) == size_bytes
 
 
 def inspection(folder: Folder, file: File, *, now: float) -> Inspection:
