@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import importlib
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -16,6 +17,8 @@ NAMES = ("streaming", "prefix", "proxy", "cold", "folder", "edits")
 def main() -> int:
     """Exit status: 0 when every goal was met, 1 when one was short or could not be measured."""
     options = _options()
+    # So that a run that is ended from outside ends its servers too.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     plan = Plan(
         quick=options.quick,
         rounds=options.rounds or (2 if options.quick else 5),
