@@ -120,7 +120,10 @@ def inspection(folder: Folder, file: File, *, now: float) -> Inspection:
             return known.inspection
     elif file.vanished_at is not None:
         return Inspection(Kind.OTHER)
-    found = inspect(folder.real_path(file))
+    path = folder.real_path(file)
+    found = inspect(path)
+    if found.kind is Kind.UNREADABLE and not os.path.exists(path):
+        return Inspection(Kind.EMPTY, message="is gone")  # since the listing; the next look will say so
     # What the system refuses to read may be readable the next time without a new mtime (chmod).
     known.inspection, known.inspected = found, None if found.kind is Kind.UNREADABLE else file.identity
     return found

@@ -100,6 +100,7 @@ class _Builder:
         self._files: dict[str, tuple[Folder, File]] = {}
         self._found: dict[str, Inspection] = {}
         self._stems_here: dict[str, list[str]] = {}
+        self._manifest_stems: set[str] = set()
         self._claims: set[str] = set()
         self._again_in_s: float | None = None
 
@@ -111,6 +112,7 @@ class _Builder:
             else:
                 self._files[file.name] = (self._folder, file)
         manifests = list(self._manifests(jsons))
+        self._manifest_stems = {stem_of(file.name).casefold() for file, _, _ in manifests}
         reaches_below = any(_reaches_below(reading.manifest) for _, _, reading in manifests)
         if reaches_below:
             self._add_files_below()
@@ -185,7 +187,19 @@ class _Builder:
             claim = Claim(self._stems(file), manifest.download_name, manifest.files)
             choice = choose(claim, offer, budget_bytes=self._budget_bytes)
             verdict = self._judge(choice, file.name, manifest)
+            verdict.warnings.extend(self._doubts(file, manifest, choice.model))
         return self._draft(file, manifest, verdict, mtime_ns=look.mtime_ns, warnings=reading.warnings)
+
+    def _doubts(self, file: File, manifest: Manifest, model: ModelSet | None) -> Iterable[str]:
+        """A manifest that says where its model comes from, and gets another manifest's by rule 4 alone."""
+        if model is None or not manifest.origin or manifest.download_name or manifest.files:
+            return
+        stem = model.stem.casefold()
+        if stem in self._manifest_stems and stem != stem_of(file.name).casefold():
+            yield (
+                f"{model.names[0]} is taken because it is the only model here, but {model.stem}.json has its "
+                f"name; if it is not what {source_of(manifest)} holds, name the right file in download_url"
+            )
 
     def _stems(self, file: File) -> tuple[str, ...]:
         stem = stem_of(file.name)
@@ -273,6 +287,8 @@ class _Builder:
 
     def _refusal(self, name: str) -> str:
         found = self._inspect(name)
+        if found.kind is Kind.UNREADABLE:
+            return f"{found.message}: make it readable for janagent"
         return _NOT_MODELS.get(found.kind) or found.message or "is no model"
 
     def _binary(self, name: str, role: Role) -> Binary:

@@ -6,7 +6,7 @@ here (`entries` does both). Names are paths relative to the manifest's folder.
 
 import fnmatch
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -149,14 +149,11 @@ def choose(claim: Claim, offer: Offer, *, budget_bytes: int | None) -> Choice:
     if named is not None:  # rule 1
         choice = _named(named, offer.sets)
     elif claim.files:  # rule 2
-        choice = _by_rules(
-            claim, offer, [s for s in offer.sets if listed.intersection(s.names)], budget_bytes
-        )
+        choice = _by_rules(claim, offer, lambda model: not listed.isdisjoint(model.names), budget_bytes)
         if choice == Choice():
             choice = Choice(refused=tuple(sorted(listed)))
     elif offer.sets:
-        beside = [s for s in offer.sets if "/" not in s.names[0]]
-        choice = _by_rules(claim, offer, beside, budget_bytes)
+        choice = _by_rules(claim, offer, lambda model: "/" not in model.names[0], budget_bytes)
     else:
         return Choice()
     return _with_projector(choice, offer, listed if claim.files else None)
@@ -196,8 +193,14 @@ def _named(name: str, sets: Iterable[ModelSet]) -> Choice:
 # Rules 3 to 5
 
 
-def _by_rules(claim: Claim, offer: Offer, sets: Sequence[ModelSet], budget_bytes: int | None) -> Choice:
-    pool = _same_stem(claim.stems, offer, sets) or _starting_with(claim.stems, sets)
+def _by_rules(
+    claim: Claim, offer: Offer, is_offered: Callable[[ModelSet], bool], budget_bytes: int | None
+) -> Choice:
+    pool = _same_stem(claim.stems, offer, is_offered)
+    if len(pool) == 1:
+        return Choice(model=pool[0])
+    sets = [s for s in offer.sets if is_offered(s)]
+    pool = pool or _starting_with(claim.stems, sets)
     if len(pool) == 1:
         return Choice(model=pool[0])
     pool = pool or [s for s in sets if _may_be_model(s)]
@@ -208,9 +211,9 @@ def _by_rules(claim: Claim, offer: Offer, sets: Sequence[ModelSet], budget_bytes
     return _only_or_best(pool, budget_bytes)
 
 
-def _same_stem(stems: Iterable[str], offer: Offer, sets: Sequence[ModelSet]) -> list[ModelSet]:
+def _same_stem(stems: Iterable[str], offer: Offer, is_offered: Callable[[ModelSet], bool]) -> list[ModelSet]:
     for stem in stems:
-        same = [s for s in offer.with_stem(stem) if s in sets and _claims_to_be_model(s)]
+        same = [s for s in offer.with_stem(stem) if is_offered(s) and _claims_to_be_model(s)]
         if same:
             exact = [s for s in same if s.stem == stem]
             good = [s for s in exact or same if s.kind is Kind.MODEL]

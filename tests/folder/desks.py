@@ -4,7 +4,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,19 @@ from janagent.folder.entry import CatalogChange, Condition, ModelEntry
 
 Content = bytes | str | dict[str, Any] | None
 LONG_AGO_NS = 1_000_000_000_123_456_789
+
+
+@contextmanager
+def without_privileges() -> Iterator[None]:
+    """Root may read everything, so a test of refusal gives that right away for a moment."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
 
 
 class Desk:

@@ -2,12 +2,14 @@
 
 import os
 import shutil
+import tempfile
+import time
 from pathlib import Path
 
 import pytest
 
 from janagent.folder.entry import Condition, Role
-from tests.folder.desks import Desk
+from tests.folder.desks import Desk, without_privileges
 from tests.gguf_files import (
     BIG_ENDIAN,
     HTML_PAGE,
@@ -316,6 +318,16 @@ def test_a_projector_that_is_not_whole_keeps_the_model_missing(desk: Desk, model
     assert "(mmproj.gguf)" in desk.fault("x/llava.gguf")
 
 
+def test_taking_another_manifest_s_namesake_is_warned_about(desk: Desk, model_bytes: bytes) -> None:
+    desk.put("a.json", {"parameters": {"init": {}}})
+    desk.put("a.gguf", model_bytes)
+    desk.put("zephyr.json", {"origin": "TheBloke/zephyr"})
+    desk.scan()
+    assert desk.binaries("zephyr.json") == ["a.gguf"]
+    assert "a.json has its name" in " ".join(desk.entry("zephyr.json").warnings)
+    assert desk.entry("a.json").warnings == ()
+
+
 def test_files_narrow_what_is_used(desk: Desk, model_bytes: bytes) -> None:
     desk.put("x/m.json", {"files": ["one.gguf"]})
     desk.put("x/one.gguf", model_bytes)
@@ -448,6 +460,37 @@ def test_an_invalid_manifest_hides_the_bare_ggufs_of_its_folder(desk: Desk, mode
     change = desk.scan("x")
     assert change.removed == ("x/m.gguf",)
     assert desk.keys == ["x/other.json", "y/n.gguf"]
+
+
+def test_files_that_may_not_be_read_say_so_until_they_may(model_bytes: bytes) -> None:
+    with tempfile.TemporaryDirectory() as made:
+        desk = Desk(Path(made) / "root")
+        for folder in (Path(made), desk.root):
+            folder.chmod(0o755)
+        desk.put("x/m.gguf", model_bytes).chmod(0)
+        desk.put("model.json", {"origin": "https://api.openai.com"}).chmod(0)
+        with without_privileges():
+            desk.scan()
+            assert "m.gguf cannot be read: Permission denied: make it readable" in desk.fault("x/m.gguf")
+            assert "cannot be read (Permission denied); make it readable" in desk.fault("model.json")
+            assert desk.condition("model.json") is desk.condition("x/m.gguf") is Condition.INVALID
+        (desk.models / "x" / "m.gguf").chmod(0o644)
+        (desk.models / "model.json").chmod(0o644)
+        with without_privileges():
+            desk.scan()
+            assert desk.condition("model.json") is desk.condition("x/m.gguf") is Condition.COMPLETE
+
+
+def test_a_folder_of_a_thousand_models_is_built_in_good_time(desk: Desk, model_bytes: bytes) -> None:
+    stub = model_bytes[:4] + b"nonsense"
+    for n in range(1000):
+        desk.put(f"m{n}.json", {"origin": "a/b"})
+        desk.put(f"m{n}.gguf", stub)
+    desk.scan()
+    started = time.process_time()
+    desk.scan("")
+    assert time.process_time() - started < 1.0
+    assert len(desk.keys) == 1000
 
 
 def test_ignored_names_and_folders_hold_no_models(desk: Desk, model_bytes: bytes) -> None:

@@ -3,14 +3,13 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from janagent.folder.listing import is_ignored
 from janagent.folder.tree import Tree
+from tests.folder.desks import without_privileges
 
 
 @pytest.fixture
@@ -298,19 +297,6 @@ def test_a_link_to_a_folder_that_comes_later_is_followed_then(models: Path, tmp_
     assert _files(tree) == ["link/x.json"]
 
 
-@contextmanager
-def _without_privileges() -> Iterator[None]:
-    """Root may read everything, so a test of refusal gives that right away for a moment."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-
-
 def test_an_unreadable_folder_keeps_what_it_had_and_is_reported() -> None:
     with tempfile.TemporaryDirectory() as made:
         models = Path(made) / "models"
@@ -320,7 +306,7 @@ def test_an_unreadable_folder_keeps_what_it_had_and_is_reported() -> None:
             folder.chmod(0o755)
         (models / "a").chmod(0)
         tree = Tree(str(models))
-        with _without_privileges():
+        with without_privileges():
             tree.read(None, now=0.0)
             assert _files(tree) == ["b/y.json"]
             assert "a: the folder cannot be read (Permission denied)" in _problems(tree)
@@ -329,7 +315,7 @@ def test_an_unreadable_folder_keeps_what_it_had_and_is_reported() -> None:
         assert _files(tree) == ["a/x.json", "b/y.json"]
         assert _problems(tree) == ""
         (models / "a").chmod(0)
-        with _without_privileges():
+        with without_privileges():
             tree.read(["a"], now=2.0)
             tree.read(None, now=9.0)
         assert _files(tree) == ["a/x.json", "b/y.json"]
