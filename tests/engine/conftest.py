@@ -1,4 +1,4 @@
-"""Fixtures: one real worker for the whole run, and the real model in this process for the parts below HTTP."""
+"""Fixtures: a real worker for the whole run, and the real model in this process for what is below HTTP."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path

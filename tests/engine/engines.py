@@ -1,4 +1,4 @@
-"""The real engine program as a child process, for tests: started, heard and stopped the way the daemon does it."""
+"""The real engine program as a child process for tests: started, heard and stopped as the daemon does it."""
 
 import contextlib
 import json

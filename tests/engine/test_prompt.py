@@ -47,7 +47,7 @@ def test_a_request_may_pass_values_to_the_template():
 
 
 def test_a_template_that_raises_gives_its_own_words():
-    with pytest.raises(PromptError, match="^roles must alternate$"):
+    with pytest.raises(PromptError, match=r"^roles must alternate$"):
         rendered("{{ raise_exception('roles must alternate') }}")
 
 
