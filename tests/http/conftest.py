@@ -13,6 +13,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+import pytest_asyncio
 from aiohttp import web
 
 from janagent import paths
@@ -141,3 +142,12 @@ async def serve(root: Path) -> AsyncIterator[Serve]:
 async def served(serve: Serve) -> Served:
     """A server with everything at its default."""
     return await serve()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
+    """One server for all tests of a module that change nothing of it. They run on the module's loop."""
+    root = tmp_path_factory.mktemp("shared")
+    settled_model(root / "models" / "tiny" / "tiny.gguf")
+    async with serving(root, limits=Limits()) as served:
+        yield served

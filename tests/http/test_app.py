@@ -24,52 +24,6 @@ async def talk(served: Served, data: bytes, *, within_s: float = 10) -> bytes:
         await writer.wait_closed()
 
 
-@pytest.mark.parametrize("path", ["/", "/v1", "/v1/nothing", "/v2/models", "/openai/deployments/x/images"])
-async def test_an_unknown_path_is_an_openai_shaped_404(served: Served, path: str) -> None:
-    method = "POST" if path.startswith("/openai") else "GET"
-    status, error = await served.error(method, path)
-    assert (status, error["code"]) == (404, "not_found")
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "allowed"),
-    [
-        ("GET", "/v1/chat/completions", "POST"),
-        ("DELETE", "/v1/models", "GET"),
-        ("GET", "/v1/models/tiny/start", "PUT"),
-        ("DELETE", "/v1/models/tiny/stop", "PUT"),
-        ("PUT", "/v1/models/tiny", "DELETE"),
-        ("POST", "/v1/models/tiny/logs", "GET"),
-        ("GET", "/v1/shutdown", "POST"),
-    ],
-)
-async def test_a_wrong_method_is_405_and_names_the_right_one(
-    served: Served, method: str, path: str, allowed: str
-) -> None:
-    async with served.client.request(method, path) as response:
-        assert response.status == 405
-        assert allowed in response.headers["Allow"]
-        assert (await response.json())["error"]["code"] == "method_not_allowed"
-
-
-async def test_a_foreign_host_is_403(served: Served) -> None:
-    status, error = await served.error("GET", "/v1/models", headers={"Host": "evil.example"})
-    assert (status, error["code"], error["type"]) == (403, "forbidden_host", "permission_error")
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [{"Origin": "https://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}],
-)
-async def test_a_foreign_page_is_403_for_reading_and_for_writing(
-    served: Served, headers: dict[str, str]
-) -> None:
-    for method, path in [("GET", "/v1/models"), ("POST", "/v1/chat/completions"), ("POST", "/v1/shutdown")]:
-        status, error = await served.error(method, path, headers=headers)
-        assert (status, error["code"]) == (403, "forbidden_origin")
-    assert not served.runtime.shutdown_wanted.is_set()
-
-
 async def test_an_allowed_host_and_an_allowed_origin_pass(serve: Serve) -> None:
     served = await serve(allowed_hosts=("box.example",), cors_origins=("https://app.example",))
     headers = {"Host": "box.example", "Origin": "https://app.example", "Sec-Fetch-Site": "cross-site"}
@@ -97,12 +51,6 @@ async def test_a_preflight_of_an_allowed_origin_is_answered_without_a_key(serve:
         assert response.headers["Access-Control-Allow-Origin"] == "https://app.example"
 
 
-async def test_a_preflight_of_a_foreign_origin_is_403(served: Served) -> None:
-    headers = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
-    status, error = await served.error("OPTIONS", "/v1/chat/completions", headers=headers)
-    assert (status, error["code"]) == (403, "forbidden_origin")
-
-
 @pytest.mark.parametrize("path", ["/v1/models", "/v1/events", "/metrics", "/v1/nothing"])
 async def test_without_the_key_every_call_is_401(serve: Serve, path: str) -> None:
     served = await serve(api_key=KEY)
@@ -118,15 +66,6 @@ async def test_with_the_key_calls_pass_under_any_host(serve: Serve, headers: dic
     served = await serve(api_key=KEY)
     status, body = await served.json("GET", "/v1/models", headers={**headers, "Host": "tunnel.example"})
     assert (status, body["object"]) == (200, "list")
-
-
-async def test_every_answer_carries_a_request_id_and_keeps_the_clients(served: Served) -> None:
-    async with served.client.get("/v1/nothing") as response:
-        assert response.headers["X-Request-Id"].startswith("req_")
-    async with served.client.get("/v1/models", headers={"X-Request-Id": "mine-1"}) as response:
-        assert response.headers["X-Request-Id"] == "mine-1"
-    async with served.client.get("/v1/models", headers={"X-Request-Id": "a b <script>"}) as response:
-        assert response.headers["X-Request-Id"].startswith("req_")
 
 
 @pytest.mark.parametrize("is_declared", [True, False])
@@ -168,12 +107,3 @@ async def test_a_body_that_never_comes_is_408(serve: Serve) -> None:
     text = await talk(served, head + b"Content-Length: 10\r\n\r\n{")
     assert text.startswith(b"HTTP/1.1 408")
     assert b"request_timeout" in text
-
-
-async def test_a_request_without_host_is_400(served: Served) -> None:
-    text = await talk(served, b"GET /v1/models HTTP/1.1\r\nConnection: close\r\n\r\n")
-    assert b" 400 " in text.splitlines()[0]
-
-
-async def test_bytes_that_are_no_http_are_400(served: Served) -> None:
-    assert b"400" in (await talk(served, b"\x16\x03\x01 hello\r\n\r\n")).split(b"\r\n")[0]

@@ -144,7 +144,7 @@ async def test_a_client_that_reads_slowly_is_not_cut(serve: Serve) -> None:
         while time.monotonic() < end:
             assert await loop.sock_recv(sock, 200_000)
             await asyncio.sleep(0.05)
-    assert "client gone" not in log_of(served) or time.monotonic() >= end
+        assert "client gone" not in log_of(served)
 
 
 async def test_a_stream_that_pauses_longer_than_the_stall_limit_is_not_cut(serve: Serve) -> None:
