@@ -188,6 +188,7 @@ def test_memory_makes_room_for_what_is_asked_for(tmp_path: Path) -> None:
             folder = daemon.models / name
             folder.mkdir()
             write_model(folder / f"{name}.gguf")
+        daemon.wait_state("one", "downloaded")
         daemon.wait_state("two", "downloaded")
         assert (
             daemon.call("POST", "/v1/completions", {"model": "one", "prompt": "a", "max_tokens": 2})[0] == 200
