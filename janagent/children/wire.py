@@ -34,7 +34,8 @@ class EngineSpec(Wire):
 
     All sizes that depend on the machine are already decided by the daemon. `ctx_len` is tokens of one
     conversation; the KV cache is made for `n_parallel` of them. `None` in a prompt piece means not set.
-    A streaming client that takes no byte for `reader_stall_s` is cut.
+    A reader that takes no byte for `reader_stall_s` is cut; the daemon, which sees the client itself, cuts
+    long before that.
     """
 
     socket_path: str
@@ -54,7 +55,7 @@ class EngineSpec(Wire):
     ai_prompt: str | None = None
     embedding: bool = True
     queue_limit: int = Field(default=256, ge=0)
-    reader_stall_s: float = Field(default=60.0, gt=0)
+    reader_stall_s: float = Field(default=600.0, gt=0)
 
 
 class Spare(Wire):
