@@ -8,7 +8,7 @@ import sys
 
 # libgomp reads this once, when llama.cpp's library is loaded. Its default lets a waiting thread spin for
 # milliseconds, which costs a large factor as soon as anything else runs on the same cores.
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 import logging
 import signal

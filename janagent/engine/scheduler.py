@@ -257,8 +257,8 @@ class Scheduler:
         if not prefilling:
             return 0
         n_answering = context.n_tokens
-        limit_s = _STALL_S if n_answering else _CHUNK_S
-        budget = min(context.room, max(_MIN_CHUNK, int(limit_s / self._prefill_token_s)))
+        limit_s, least = (_STALL_S, _MIN_CHUNK) if n_answering else (_CHUNK_S, 2 * _MIN_CHUNK)
+        budget = min(context.room, max(least, int(limit_s / self._prefill_token_s)))
         shares = share_budget([slot.n_prefill for slot in prefilling], budget)
         for slot, size in zip(prefilling, shares, strict=True):
             if size:

@@ -18,10 +18,18 @@ QUEUE_LIMIT = 6
 
 @pytest.fixture(scope="session")
 def engine(starter: Path) -> Iterator[Engine]:
-    """A worker with the real starter model."""
+    """A worker with the real starter model.
+
+    One thread: two wait for each other at every layer, which takes long while other tests use the cores.
+    """
     with Engine() as engine:
         yield engine.start(
-            starter, ctx_len=CTX_LEN, n_parallel=N_PARALLEL, queue_limit=QUEUE_LIMIT, reader_stall_s=1.0
+            starter,
+            ctx_len=CTX_LEN,
+            n_parallel=N_PARALLEL,
+            queue_limit=QUEUE_LIMIT,
+            reader_stall_s=1.0,
+            n_threads=1,
         )
 
 

@@ -113,6 +113,13 @@ class Engine:
         """What it wrote to stderr."""
         return (self.folder / "log").read_text(errors="replace")
 
+    def wait_for_log(self, text: str) -> None:
+        """Wait until it has written `text` to stderr."""
+        until_s = time.monotonic() + DEADLINE_S
+        while text not in self.log():
+            assert time.monotonic() < until_s, self.log()
+            time.sleep(0.05)
+
     def idle(self) -> None:
         """Wait for a report, made from now on, that nothing is live or queued."""
         self.wait_for(wire.Stats, lambda s: s.live == 0 and s.queued == 0, after=len(self.lines))
