@@ -5,6 +5,7 @@ It assembles: lock, log, runtime, HTTP, signals; and takes apart in the reverse 
 
 import asyncio
 import errno
+import gc
 import logging
 import logging.handlers
 import signal
@@ -77,6 +78,8 @@ async def _serve(settings: Settings, lock: DaemonLock) -> None:
     try:
         with paths.socket_folder() as sockets:
             async with Runtime(settings, sockets=sockets) as runtime:
+                # What a large folder left behind lives as long as the daemon: no collection need look at it.
+                gc.freeze()
                 runner = make_runner(build_app(runtime, settings), settings)
                 await runner.setup()
                 try:
@@ -170,11 +173,11 @@ def _say_ready(url: str, runtime: Runtime, settings: Settings) -> None:
     print(f"  {len(statuses)} models in {settings.models_dir}", flush=True)
     for notice in runtime.notices:
         print(f"  note: {notice}", flush=True)
-    for line in next_steps(statuses[0].id if statuses else None, settings):
+    for line in next_steps(url, statuses[0].id if statuses else None, settings):
         print(f"  {line}", flush=True)
 
 
-def next_steps(model_id: str | None, settings: Settings) -> list[str]:
+def next_steps(url: str, model_id: str | None, settings: Settings) -> list[str]:
     """What a person may try now, in another terminal."""
     if model_id is None:
         return [f"drop a .gguf file into {settings.models_dir}, or run: janagent starter"]
@@ -182,5 +185,5 @@ def next_steps(model_id: str | None, settings: Settings) -> list[str]:
         "try, in another terminal:",
         "  janagent ls",
         f'  janagent chat {model_id} "Why is the sky blue?"',
-        "  curl -s " + settings.url + "/v1/models",
+        f"  curl -s {url}/v1/models",
     ]
