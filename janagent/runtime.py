@@ -35,13 +35,13 @@ from janagent.folder.entry import CatalogChange
 from janagent.folder.manifest import ManifestError, apply_start_parameters
 from janagent.folder.removal import obstacle
 from janagent.memory_watch import MemoryWatch
-from janagent.names import Names
 from janagent.redact import redact_text
 from janagent.scanning import Scanning
 
 log = logging.getLogger(__name__)
 
 STOP_MARGIN_S = 10.0
+SHOWN_NAME_CHARACTERS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,6 @@ class Runtime:
             logs_of=self.logs,
             queue_limit=settings.queue_limit,
         )
-        self._names = Names()
         self._feed = Feed()
         self._logs: dict[str, LogRing] = {}
         self._numbers = itertools.count(1)
@@ -140,10 +139,16 @@ class Runtime:
 
     def resolve(self, name: str) -> str:
         """Key of the model that answers to `name`. Raises Refusal `model_not_found` naming the nearest."""
-        key = self._names.find(name)
+        key = self._catalog.resolve(name)
         if key is None or self._machine.status(key) is None:
-            raise self._names.unknown(name)
+            raise self._unknown(name)
         return key
+
+    def _unknown(self, name: str) -> Refusal:
+        shown = name if len(name) <= SHOWN_NAME_CHARACTERS else name[:SHOWN_NAME_CHARACTERS] + "..."
+        near = self._catalog.nearest(name)
+        hint = f"did you mean {', '.join(near)}?" if near else "GET /v1/models lists the models there are"
+        return Refusal("model_not_found", f"there is no model {shown!r}; {hint}", param="model")
 
     def statuses(self) -> list[ModelStatus]:
         """Every model, sorted by id."""
@@ -153,7 +158,7 @@ class Runtime:
         """One model. Raises Refusal `model_not_found`."""
         status = self._machine.status(key)
         if status is None:
-            raise self._names.unknown(key)
+            raise self._unknown(key)
         return status
 
     def counts(self) -> dict[str, int]:
@@ -296,7 +301,6 @@ class Runtime:
             future.set_result(result)
 
     def _forget(self, key: str) -> None:
-        self._names.forget(key)
         if (ring := self._logs.pop(key, None)) is not None:
             ring.close()
 
@@ -315,8 +319,6 @@ class Runtime:
         if not self._is_measured:  # nothing may be planned before it is known what memory there is
             self._held_back.append(change)
             return
-        for entry in change.changed:
-            self._names.learn(entry)
         self.dispatch(ev.CatalogChanged(change, initial=self._is_first_scan))
         self._is_first_scan = False
 

@@ -97,6 +97,25 @@ async def test_an_unknown_name_is_refused_with_near_ones(root: Path) -> None:
     async with running(root) as runtime:
         with pytest.raises(Refusal, match="did you mean tiny"):
             runtime.resolve("tinny")
+        with pytest.raises(Refusal) as caught:
+            runtime.resolve("x" * 100_000)
+        assert len(caught.value.message) < 500
+
+
+async def test_a_name_is_found_however_its_accents_are_encoded(root: Path) -> None:
+    (root / "models" / "tiny").rename(root / "models" / "caf\u00e9")
+    async with running(root) as runtime:
+        assert runtime.resolve("/cafe\u0301/tiny") == runtime.resolve("tiny")
+
+
+async def test_a_model_whose_files_cannot_be_removed_still_answers_to_its_name(root: Path) -> None:
+    (root / "models" / ".janagent").write_text("in the way")
+    async with running(root) as runtime:
+        key = runtime.resolve("tiny")
+        with pytest.raises(Refusal, match=r"\.janagent"):
+            await runtime.delete(key)
+        assert runtime.resolve("tiny") == key
+        assert (root / "models" / "tiny" / "tiny.gguf").exists()
 
 
 async def test_delete_removes_the_files_and_the_name(root: Path) -> None:
