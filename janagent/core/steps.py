@@ -38,6 +38,8 @@ class Steps:
 
     def take(self, model: Model, now: float) -> None:
         """Bring `model` as far as it can get at `now`."""
+        if not model.engines:  # first of all: a request that came during the stop may load it again now
+            self._end_stop(model)
         target = self._target(model, now)
         self._retire(model, target, now)
         if target is Target.LOAD:
@@ -181,15 +183,15 @@ class Steps:
             self._answer_start(model, now)
         if model.engines:
             return
-        if model.is_stopping:
-            model.is_stopping = False
-            self._world.touched.add(model.key)
-        for waiter in model.stop_waiters:
-            self._world.actions.append(Answer(waiter))
-        model.stop_waiters.clear()
         if model.is_deleting and model.removal_ticket is None:
             model.removal_ticket = next(self._world.numbers)
             self._world.actions.append(RemoveFiles(model.key, model.removal_ticket, model.entry))
+
+    def _end_stop(self, model: Model) -> None:
+        model.is_stopping = False
+        for waiter in model.stop_waiters:
+            self._world.actions.append(Answer(waiter))
+        model.stop_waiters.clear()
 
     def _answer_start(self, model: Model, now: float) -> None:
         serving, source = model.serving, model.source

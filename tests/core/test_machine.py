@@ -320,6 +320,17 @@ def test_a_request_during_an_unload_waits_for_a_new_engine() -> None:
     assert d.answer(lease) == d.started()[0] != old
 
 
+def test_a_request_during_a_stop_is_served_once_the_stop_is_done() -> None:
+    d = Driver()
+    old = d.run()
+    waiter = d.stop()
+    lease = d.ask()
+    d.stopped(old)
+    assert d.answer(waiter) == 0
+    d.ready()
+    assert d.answer(lease) == d.started()[0] != old
+
+
 def test_a_late_ready_of_an_engine_that_was_stopped_is_ignored() -> None:
     d = Driver()
     d.folder(entry(), initial=True)
