@@ -1,0 +1,115 @@
+"""Continuous batching: queueing, fairness, prefill beside running answers, and what a broken engine says."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import aiohttp
+import aiohttp
+import pytest
+
+from janagent.children import wire
+from tests.engine.conftest import N_PARALLEL, QUEUE_LIMIT
+from tests.engine.engines import Client, Engine, client_of, user
+from tests.gguf_files import write_aborts_on_decode
+
+STORY = user("Tell me a long story about a dog.")
+
+
+async def test_requests_beyond_the_slots_wait_and_are_answered(client: Client):
+    answers = await asyncio.gather(
+        *(client.ok("chat/completions", messages=STORY, max_tokens=4) for _ in range(N_PARALLEL + 4))
+    )
+    assert all(answer["usage"]["completion_tokens"] <= 4 for answer in answers)
+
+
+async def test_a_full_queue_is_429_and_says_when_to_come_back(client: Client, engine: Engine):
+    body = {"messages": STORY, "ignore_eos": True}
+    async with asyncio.TaskGroup() as group:
+        after = len(engine.lines)
+        fillers = [
+            group.create_task(client.post("chat/completions", **body))
+            for _ in range(N_PARALLEL + QUEUE_LIMIT)
+        ]
+        await asyncio.to_thread(engine.wait_for, wire.Stats, lambda s: s.queued == QUEUE_LIMIT, after=after)
+        async with client.session.post("/v1/chat/completions", json=body) as answer:
+            assert answer.status == 429
+            assert int(answer.headers["Retry-After"]) >= 1
+            error = (await answer.json())["error"]
+            assert (error["type"], error["code"]) == ("rate_limit_error", "queue_full")
+        for filler in fillers:
+            filler.cancel()
+    await asyncio.to_thread(engine.idle)
+
+
+async def test_a_request_for_many_answers_lets_others_in_between(client: Client, engine: Engine):
+    greedy = asyncio.ensure_future(  # noqa: TID251
+        client.ok("chat/completions", messages=STORY, n=16, max_tokens=24, ignore_eos=True)
+    )
+    after = len(engine.lines)
+    await asyncio.to_thread(engine.wait_for, wire.Stats, lambda s: s.live == N_PARALLEL, after=after)
+    await client.ok("chat/completions", messages=STORY, max_tokens=4)
+    assert not greedy.done()
+    assert len((await greedy)["choices"]) == 16
+
+
+async def test_a_long_prompt_does_not_stall_a_running_answer(starter: Path):
+    long = "The quick brown fox jumps over the lazy dog. " * 300
+    with Engine() as engine:
+        engine.start(starter, ctx_len=4096, n_parallel=2, n_threads=1)
+        async with client_of(engine) as client:
+            body = {"messages": STORY, "ignore_eos": True, "max_tokens": 400, "stream": True}
+            async with client.session.post("/v1/chat/completions", json=body) as running:
+                assert await running.content.readline()
+                beside = asyncio.ensure_future(  # noqa: TID251
+                    client.ok("completions", prompt=long, max_tokens=1)
+                )
+                came = 0
+                async for line in running.content:
+                    came += line.startswith(b"data: ")
+                    if beside.done():
+                        break
+                assert (await beside)["usage"]["prompt_tokens"] > 2500
+                # In one piece the prompt would let nothing through; in chunks of a fifth of a second it does.
+                assert came > 5
+                running.close()
+
+
+async def test_a_client_that_leaves_during_prefill_frees_its_slot_at_once(starter: Path):
+    long = "The quick brown fox jumps over the lazy dog. " * 700
+    with Engine() as engine:
+        engine.start(starter, ctx_len=8192, n_parallel=1, n_threads=1)
+        async with client_of(engine) as client:
+            leaving = asyncio.ensure_future(client.post("completions", prompt=long))  # noqa: TID251
+            await asyncio.to_thread(engine.wait_for, wire.Stats, lambda s: s.live == 1 and s.steps > 0)
+            leaving.cancel()
+            started_s = time.monotonic()
+            shown = await client.ok("completions", prompt="hi", max_tokens=1)
+            stats = await asyncio.to_thread(engine.wait_for, wire.Stats, lambda s: s.completion_tokens == 1)
+    assert shown["usage"]["completion_tokens"] == 1
+    assert stats.requests == 2
+    # All of it would be some 7000 tokens; on one thread that is far more than this.
+    assert time.monotonic() - started_s < 20
+
+
+async def test_an_engine_that_breaks_ends_so_that_it_can_be_started_again(tmp_path: Path):
+    with Engine() as engine:
+        engine.start(write_aborts_on_decode(tmp_path / "m.gguf"))
+        async with client_of(engine) as client:
+            with pytest.raises(aiohttp.ClientError):
+                await client.post("completions", prompt="a", max_tokens=2)
+        assert engine.exit_status() not in (wire.ExitCode.OK, wire.ExitCode.LOAD_FAILED)
+        failed = [line for line in engine.lines if isinstance(line, wire.Failed)]
+        assert "GGML_ASSERT" in failed[0].message
+
+
+async def test_stats_come_every_second_and_only_grow(client: Client, engine: Engine):
+    after = len(engine.lines)
+    before = await asyncio.to_thread(engine.wait_for, wire.Stats, after=after)
+    await client.ok("chat/completions", messages=STORY, max_tokens=5, ignore_eos=True)
+    later = await asyncio.to_thread(
+        engine.wait_for, wire.Stats, lambda s: s.completion_tokens >= before.completion_tokens + 5
+    )
+    assert later.requests == before.requests + 1
+    assert later.steps >= before.steps + 5
+    assert later.prompt_tokens > before.prompt_tokens
