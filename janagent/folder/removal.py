@@ -4,6 +4,7 @@ Only what lies below `models`, by its real path, is ever removed; a link that le
 Neighbour: `core` decides when (`RemoveFiles`), `runtime` asks `obstacle` before anything is drained.
 """
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -15,16 +16,26 @@ TRASH = ".janagent"
 
 
 def wanted_paths(entry: ModelEntry, *, models: Path) -> list[Path]:
-    """The files that go with `entry`: its manifest, and the binaries that only it uses."""
+    """The files that go with `entry`: its manifest, and the binaries that only it uses.
+
+    Without a manifest its own link goes, whoever uses the file that it leads to.
+    """
     names = [entry.path] if entry.has_manifest else []
-    names += [binary.path for binary in entry.binaries if not binary.shared]
+    for binary in entry.binaries:
+        is_own_link = binary.path == entry.path and (models.parent / binary.path).is_symlink()
+        if is_own_link or not binary.shared:
+            names.append(binary.path)
     return [models.parent / name for name in dict.fromkeys(names)]
 
 
 def obstacle(entry: ModelEntry, *, models: Path) -> str | None:
-    """Why `entry` must not be removed: the link through which a file of it lies elsewhere. None if it may."""
+    """Why `entry` must not be removed: the link through which a file of it lies elsewhere, or that another
+    model needs all it consists of. None if it may."""
     real_models = Path(os.path.realpath(models))
-    for path in wanted_paths(entry, models=models):
+    paths = wanted_paths(entry, models=models)
+    if not paths and entry.binaries:
+        return f"another model uses {entry.path}, which is all there is to remove: remove that model first"
+    for path in paths:
         if not os.path.lexists(path):
             continue
         real = Path(os.path.realpath(path))
@@ -45,7 +56,7 @@ def _link_on(path: Path, models: Path) -> Path | None:
 
 
 def remove_files(entry: ModelEntry, *, models: Path) -> None:
-    """Remove the files of `entry` and the folders they leave empty. Raises OSError; then some may remain.
+    """Remove the files of `entry` and the folders they leave empty. Raises OSError; then all are back.
 
     The renames are quick, so that a scan sees either all of them or none; deleting gigabytes comes after.
     """
@@ -54,15 +65,41 @@ def remove_files(entry: ModelEntry, *, models: Path) -> None:
     paths = [path for path in wanted_paths(entry, models=models) if os.path.lexists(path)]
     if not paths:
         return
-    shelf = models / TRASH
-    shelf.mkdir(exist_ok=True)
-    trash = Path(tempfile.mkdtemp(prefix="removed-", dir=shelf))
-    for number, path in enumerate(paths):
-        path.rename(trash / f"{number}-{path.name}")
-    shutil.rmtree(trash, ignore_errors=True)
-    _remove_if_empty(shelf)
+    trashes: dict[int, Path] = {}
+    moved: list[tuple[Path, Path]] = []
+    try:
+        for number, path in enumerate(paths):
+            device = path.lstat().st_dev
+            if device not in trashes:
+                trashes[device] = _make_trash(path.parent, models=models)
+            path.rename(target := trashes[device] / f"{number}-{path.name}")
+            moved.append((path, target))
+    except BaseException:
+        _put_back(moved)
+        for trash in trashes.values():
+            _remove_if_empty(trash)
+            _remove_if_empty(trash.parent)
+        raise
+    for trash in trashes.values():
+        shutil.rmtree(trash, ignore_errors=True)
+        _remove_if_empty(trash.parent)
     for folder in {path.parent for path in paths}:
         _remove_empty_folders(folder, models=models)
+
+
+def _put_back(moved: list[tuple[Path, Path]]) -> None:
+    """Undo the renames. What has no place any more stays where it is: nothing is overwritten or lost."""
+    for path, target in moved:
+        with contextlib.suppress(OSError):
+            if not os.path.lexists(path):
+                target.rename(path)
+
+
+def _make_trash(folder: Path, *, models: Path) -> Path:
+    """Below `models`, or in `folder` itself when that is another disk: a rename stays on its disk."""
+    place = models if models.stat().st_dev == folder.stat().st_dev else folder
+    (place / TRASH).mkdir(exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix="removed-", dir=place / TRASH))
 
 
 def _remove_empty_folders(folder: Path, *, models: Path) -> None:

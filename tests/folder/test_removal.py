@@ -1,5 +1,7 @@
 """What DELETE takes away, and what it never touches."""
 
+import errno
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -88,6 +90,46 @@ def test_a_models_folder_that_is_itself_a_link_is_no_obstacle(tmp_path: Path) ->
     assert obstacle(entry, models=models) is None
     remove_files(entry, models=models)
     assert list((tmp_path / "disk").iterdir()) == []
+
+
+def test_a_removal_that_fails_half_way_leaves_everything_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = tmp_path / "models"
+    entry = model(models, "a", "m-00001-of-00002.gguf", "m-00002-of-00002.gguf")
+    rename = Path.rename
+
+    def on_another_disk(path: Path, target: Path) -> Path:
+        if path == models / "a" / "m-00002-of-00002.gguf":
+            raise OSError(errno.EXDEV, "Invalid cross-device link", str(path))
+        return rename(path, target)
+
+    before = sorted(models.rglob("*"))
+    monkeypatch.setattr(Path, "rename", on_another_disk)
+    with pytest.raises(OSError, match="cross-device"):
+        remove_files(entry, models=models)
+    assert sorted(models.rglob("*")) == before
+
+
+def test_a_bare_link_goes_and_the_file_that_another_model_uses_stays(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    model(models, "a", "m.gguf")
+    (models / "b.gguf").symlink_to(models / "a" / "m.gguf")
+    shared = Binary("models/b.gguf", models / "a" / "m.gguf", 4, Role.MODEL, True, (1, 2, 3, 4))
+    bare = replace(
+        model(models, "a"), key="b.gguf", path="models/b.gguf", has_manifest=False, binaries=(shared,)
+    )
+    remove_files(bare, models=models)
+    assert sorted(path.name for path in models.iterdir()) == ["a"]
+    assert sorted(path.name for path in (models / "a").iterdir()) == ["m.gguf", "m.json"]
+
+
+def test_a_bare_file_that_another_model_uses_is_refused(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    entry = replace(
+        model(models, "a", "m.gguf", shared=("m.gguf",)), path="models/a/m.gguf", has_manifest=False
+    )
+    assert "another model uses models/a/m.gguf" in (obstacle(entry, models=models) or "")
 
 
 def test_a_file_that_is_already_gone_is_no_error(tmp_path: Path) -> None:
