@@ -229,6 +229,9 @@ class Executor:
             await asyncio.to_thread(remove_files, action.entry, models=self._models)
         except OSError as problem:
             error = f"{problem.filename or action.entry.path}: {problem.strerror or problem}"
+        except Exception as problem:  # whoever waits must hear of it
+            log.exception("removing the files of %s failed", action.entry.id)
+            error = f"{action.entry.path}: {problem}"
         log.info("removed the files of %s%s", action.entry.id, f" in part: {error}" if error else "")
         self._post(ev.FilesRemoved(action.key, action.ticket, error))
 

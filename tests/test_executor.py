@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -151,5 +152,10 @@ async def test_files_are_removed_and_a_refusal_is_told(tmp_path: Path) -> None:
         assert isinstance(removed, ev.FilesRemoved)
         assert removed.error is not None
         assert "link" in removed.error
+        nonsense: Any = None
+        b.executor.start(RemoveFiles("c.json", 5, replace(entry("c"), binaries=(nonsense,))))
+        removed = await b.next(ev.FilesRemoved)
+        assert isinstance(removed, ev.FilesRemoved)
+        assert removed.error is not None
     assert not (models / "a.json").exists()
     assert outside.exists()

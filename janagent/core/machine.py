@@ -160,7 +160,7 @@ class Machine:
             world.lively.update(world.models)
             world.touched.update(world.models)
         for key in change.removed:
-            if (model := world.models.get(key)) is not None and not model.is_deleting:
+            if (model := world.models.get(key)) is not None:
                 model.tell("left the folder", now)
                 model.is_present, model.wish = False, Wish.NONE
                 self._wake(model)
@@ -250,8 +250,10 @@ class Machine:
         if model is None or model.removal_ticket != event.ticket:
             return
         model.tell(f"files removed: {event.error or 'all'}", now)
-        model.removal_ticket, model.is_deleting = None, False
-        model.is_present = event.error is not None
+        is_as_removed = model.entry is model.removal_entry
+        model.removal_ticket, model.removal_entry, model.is_deleting = None, None, False
+        if event.error is None and is_as_removed:  # else the folder has told what is there now
+            model.is_present = False
         refusal = Refusal("delete_failed", event.error) if event.error else None
         for waiter in model.delete_waiters:
             self._answer(waiter, refusal)

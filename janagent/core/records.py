@@ -82,6 +82,8 @@ class Model:
     is_present: bool = True
     is_deleting: bool = False
     removal_ticket: int | None = None
+    removal_entry: ModelEntry | None = None
+    """What is being removed; the folder may say something newer meanwhile."""
     is_stopping: bool = False
     """Asked to stop: nothing loads until no engine is left."""
     wish: Wish = Wish.NONE

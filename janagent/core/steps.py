@@ -184,7 +184,7 @@ class Steps:
         if model.engines:
             return
         if model.is_deleting and model.removal_ticket is None:
-            model.removal_ticket = next(self._world.numbers)
+            model.removal_ticket, model.removal_entry = next(self._world.numbers), model.entry
             self._world.actions.append(RemoveFiles(model.key, model.removal_ticket, model.entry))
 
     def _end_stop(self, model: Model) -> None:

@@ -537,6 +537,19 @@ def test_a_delete_that_fails_brings_the_model_back() -> None:
     assert d.state() == "downloaded"
 
 
+def test_what_the_folder_says_during_a_removal_counts_more_than_its_outcome() -> None:
+    d = Driver()
+    d.folder(entry("a"), entry("b"), initial=True)
+    d.delete("a")
+    d.delete("b")
+    first, second = d.removals()
+    d.folder(entry("a", version=2))  # dropped anew while the old weights are still being deleted
+    d.gone("b")
+    d.tell(ev.FilesRemoved("a.json", first.ticket, None))
+    d.tell(ev.FilesRemoved("b.json", second.ticket, "b.gguf: not permitted"))
+    assert [status.id for status in d.machine.statuses()] == ["a"]
+
+
 def test_an_offline_root_drains_everything_and_all_comes_back() -> None:
     d = Driver()
     engine = d.run()
