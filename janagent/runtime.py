@@ -108,7 +108,8 @@ class Runtime:
         await probe
         self._see_memory()
         self._is_measured = True
-        for change in self._held_back:
+        held_back, self._held_back = self._held_back, []
+        for change in held_back:
             self._catalog_changed(change)
         sampler = aio.create_task(self._sample_memory(), name="memory sampler")
         self._stack.push_async_callback(aio.cancel_and_wait, sampler)
@@ -328,11 +329,13 @@ class Runtime:
             self.dispatch(ev.MemorySeen(budget))
 
     async def _sample_memory(self) -> None:
+        told = self.machine()
         while True:
-            before = self.machine()
             self._see_memory()
-            if self._memory.is_worth_telling(before, self.machine()):
-                self._feed.tell(MachineChanged(self.machine()))
+            now = self.machine()
+            if self._memory.is_worth_telling(told, now):
+                self._feed.tell(MachineChanged(now))
+                told = now
             await asyncio.sleep(self._memory.interval_s)
 
 

@@ -14,7 +14,9 @@ from janagent import paths
 from janagent.config import Settings
 from janagent.core.faults import Refusal
 from janagent.core.status import State
-from janagent.feed import Closed, ModelChanged, ModelRemoved, Subscription
+from janagent.executor import Executor
+from janagent.feed import Closed, MachineChanged, ModelChanged, ModelRemoved, Subscription
+from janagent.memory_watch import MemoryWatch
 from janagent.runtime import Runtime
 from tests.gguf_files import write_model
 
@@ -162,6 +164,19 @@ async def test_a_lease_that_stops_waiting_leaves_nothing_behind(root: Path) -> N
         await asyncio.gather(*tasks, return_exceptions=True)
         assert runtime._machine._world.leases == {}
         assert runtime._waiting == {}
+
+
+async def test_memory_that_a_load_took_is_told_although_each_sample_moves_little(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MemoryWatch, "interval_s", 0.05)
+    async with running(root, memory_budget="10GB") as runtime:
+        monkeypatch.setattr(
+            Executor, "memory_bytes", lambda _: (runtime.machine()["memory_used_bytes"] + 10**8, 0)
+        )
+        with runtime.subscribe() as changes:
+            told = await heard(changes, MachineChanged)
+            assert told.machine["memory_used_bytes"] > 2 * 10**8
 
 
 async def test_listeners_hear_each_state_and_the_end(root: Path) -> None:
