@@ -55,7 +55,8 @@ class Machine:
         try:
             self._apply(event, now)
             for model in self._in_turn():
-                self._step(model, now)
+                if not self._waits_its_turn(model):
+                    self._step(model, now)
         finally:
             self._is_handling = False
         return Outcome(world.actions, world.touched, self._steps.next_deadline(now))
@@ -111,6 +112,15 @@ class Machine:
         world = self._world
         lively = [world.models[key] for key in world.lively if key in world.models]
         return sorted(lively, key=lambda m: (min(m.waiting.values(), default=float("inf")), m.key))
+
+    def _waits_its_turn(self, model: Model) -> bool:
+        """Nothing but a hot load behind another one, as thousands may be: no need to ask each every time."""
+        world = self._world
+        if model.wish is not Wish.HOT or model.key in world.touched or world.is_shutting_down:
+            return False
+        return world.is_loading and not (
+            model.engines or model.waiting or model.start_waiters or model.stop_waiters or model.is_deleting
+        )
 
     def _step(self, model: Model, now: float) -> None:
         try:

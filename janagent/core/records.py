@@ -163,3 +163,8 @@ class World:
     actions: list[Action] = field(default_factory=list)
     touched: set[str] = field(default_factory=set)
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    @property
+    def is_loading(self) -> bool:
+        """Some engine is not ready yet; a hot load waits for it."""
+        return any(engine.phase is Phase.STARTING for _, engine in self.engines.values())

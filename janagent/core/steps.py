@@ -120,6 +120,9 @@ class Steps:
             return
         if model.starting is not None or len(model.engines) >= 2:
             return
+        is_hot = not (model.waiting or model.start_waiters or model.wish is Wish.START or serving is not None)
+        if is_hot and world.is_loading:
+            return  # what `admit` would say too, without the cost: thousands may have been dropped at once
         init, _ = effective(model, entry)
         try:
             plan = fit(entry, init, key=key, budget=world.budget)
@@ -129,7 +132,6 @@ class Steps:
             model.wish = Wish.NONE
             world.touched.add(model.key)
             return
-        is_hot = not (model.waiting or model.start_waiters or model.wish is Wish.START or serving is not None)
         admission = admit(model, plan, models=self._with_engines(), budget=world.budget, is_hot=is_hot)
         match admission.verdict:
             case Verdict.START:

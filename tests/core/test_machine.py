@@ -1,5 +1,7 @@
 """The machine as a conversation: what happens, and what it does about it."""
 
+import time
+
 import pytest
 
 from janagent.core import events as ev
@@ -54,6 +56,18 @@ def test_hot_loads_come_one_at_a_time_and_within_half_the_budget() -> None:
     d.ready()
     assert len(d.started()) == 2, "the third would leave less than half"
     assert d.state("c") == "downloaded"
+
+
+def test_thousands_dropped_at_once_do_not_make_every_event_expensive() -> None:
+    d = Driver(ram=100 * GB)
+    d.folder(*(entry(f"m{n:04}") for n in range(3000)))
+    started = time.perf_counter()
+    for _ in range(10):
+        d.machine.handle(ev.Tick(), d.now)
+    assert time.perf_counter() - started < 0.5
+    for n in range(3):
+        assert len(d.started()) == n + 1
+        d.ready()
 
 
 def test_a_burst_of_requests_for_a_cold_model_is_one_load() -> None:
