@@ -206,10 +206,23 @@ def test_a_file_replaced_by_rename_under_a_running_model_loads_the_new_one(
             and m["size_bytes"] == starter.stat().st_size
         )
     )
-    until(
-        lambda: "smol" in str(daemon.call("GET", "/v1/models/swap/logs")[1]).lower() or daemon.model("swap")
-    )
     assert daemon.call("POST", "/v1/chat/completions", chat_body("swap"))[0] == 200
+
+
+def test_a_file_overwritten_in_place_under_a_running_model_gets_a_new_worker(
+    daemon: Daemon, tmp_path: Path
+) -> None:
+    folder, others = daemon.models / "over", {p.pid for p in daemon.engines()}
+    folder.mkdir()
+    gguf_files.write_model(folder / "over.gguf")
+    daemon.wait_state("over", "running")
+    (old,) = [p for p in daemon.engines() if p.pid not in others]
+    gguf_files.write_model(tmp_path / "new.gguf", layers=3)
+    (folder / "over.gguf").write_bytes((tmp_path / "new.gguf").read_bytes())
+    until(lambda: not old.is_running())
+    body = {"model": "over", "prompt": "a", "max_tokens": 2}
+    until(lambda: daemon.call("POST", "/v1/completions", body)[0] == 200)
+    assert (folder / "over.gguf").read_bytes() == (tmp_path / "new.gguf").read_bytes()
 
 
 def test_an_unmounted_root_is_offline_and_all_comes_back(tmp_path: Path) -> None:
