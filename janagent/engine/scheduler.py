@@ -106,7 +106,8 @@ class Scheduler:
         with self._changed:
             free = sum(slot.generation is None for slot in self._slots)
             ahead = sum(len(other.generations) - other.n_admitted for other in self._waiting)
-            if ahead >= free and len(self._waiting) >= self._queue_limit:
+            # Those that the free slots will take at the next step do not count as waiting.
+            if ahead >= free and len(self._waiting) - free >= self._queue_limit:
                 wait_s = self._answer_s * (len(self._waiting) + 1) / len(self._slots)
                 raise QueueFull(retry_after_s=max(1, min(60, round(wait_s))))
             self._waiting.append(request)

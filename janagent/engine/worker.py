@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 _PROGRESS_EVERY_S = 0.2
 _STATS_EVERY_S = 1.0
 _N_BATCH = 512
+#: llama.cpp counts positions in 32 bits and pads the cache upwards
+_MAX_CTX = (1 << 31) - (1 << 16)
 #: an error event needs a moment to leave the process before a broken engine exits
 _LAST_WORDS_S = 0.5
 _CRASHED = 1
@@ -109,6 +111,11 @@ class _Worker:
                 reported_s = now_s
                 self._status.send(Loading(progress=min(1.0, max(0.0, fraction))))
 
+        n_ctx = spec.ctx_len * spec.n_parallel
+        if n_ctx > _MAX_CTX:
+            raise LoadError(
+                f"ctx_len {spec.ctx_len} times n_parallel {spec.n_parallel} is more than {_MAX_CTX}"
+            )
         llama_cpp.llama_backend_init()
         model = load_model(spec.model_path, n_gpu_layers=spec.ngl, on_progress=progressed)
         if model.is_encoder_decoder:
@@ -116,7 +123,7 @@ class _Worker:
         context = open_context(
             model,
             ContextOptions(
-                n_ctx=spec.ctx_len * spec.n_parallel,
+                n_ctx=n_ctx,
                 n_batch=max(spec.n_batch or _N_BATCH, spec.n_parallel),
                 n_seq_max=spec.n_parallel,
                 n_threads=self._n_threads(),

@@ -1,10 +1,8 @@
 """Continuous batching: queueing, fairness, prefill beside running answers, and what a broken engine says."""
 
 import asyncio
-import time
 from pathlib import Path
 
-import aiohttp
 import aiohttp
 import pytest
 
@@ -54,9 +52,9 @@ async def test_a_request_for_many_answers_lets_others_in_between(client: Client,
 
 
 async def test_a_long_prompt_does_not_stall_a_running_answer(starter: Path):
-    long = "The quick brown fox jumps over the lazy dog. " * 300
+    long = "The quick brown fox jumps over the lazy dog. " * 60
     with Engine() as engine:
-        engine.start(starter, ctx_len=4096, n_parallel=2, n_threads=1)
+        engine.start(starter, ctx_len=1024, n_parallel=2, n_threads=1)
         async with client_of(engine) as client:
             body = {"messages": STORY, "ignore_eos": True, "max_tokens": 400, "stream": True}
             async with client.session.post("/v1/chat/completions", json=body) as running:
@@ -69,27 +67,25 @@ async def test_a_long_prompt_does_not_stall_a_running_answer(starter: Path):
                     came += line.startswith(b"data: ")
                     if beside.done():
                         break
-                assert (await beside)["usage"]["prompt_tokens"] > 2500
+                assert (await beside)["usage"]["prompt_tokens"] > 500
                 # In one piece the prompt would let nothing through; in chunks of a fifth of a second it does.
-                assert came > 5
+                assert came > 2
                 running.close()
 
 
 async def test_a_client_that_leaves_during_prefill_frees_its_slot_at_once(starter: Path):
-    long = "The quick brown fox jumps over the lazy dog. " * 700
+    long = "The quick brown fox jumps over the lazy dog. " * 300
     with Engine() as engine:
-        engine.start(starter, ctx_len=8192, n_parallel=1, n_threads=1)
+        engine.start(starter, ctx_len=4096, n_parallel=1, n_threads=1)
         async with client_of(engine) as client:
             leaving = asyncio.ensure_future(client.post("completions", prompt=long))  # noqa: TID251
             await asyncio.to_thread(engine.wait_for, wire.Stats, lambda s: s.live == 1 and s.steps > 0)
             leaving.cancel()
-            started_s = time.monotonic()
             shown = await client.ok("completions", prompt="hi", max_tokens=1)
             stats = await asyncio.to_thread(engine.wait_for, wire.Stats, lambda s: s.completion_tokens == 1)
     assert shown["usage"]["completion_tokens"] == 1
     assert stats.requests == 2
-    # All of it would be some 7000 tokens; on one thread that is far more than this.
-    assert time.monotonic() - started_s < 20
+    assert stats.steps < 8  # all of it would be some 3000 tokens, in chunks of at most 512
 
 
 async def test_an_engine_that_breaks_ends_so_that_it_can_be_started_again(tmp_path: Path):

@@ -1,0 +1,53 @@
+"""The embedding context: pooling, models that must see an input whole, and normalising."""
+
+from pathlib import Path
+
+import gguf
+import numpy as np
+import pytest
+
+from janagent.engine.embeddings import normalised
+from tests.engine.engines import Engine, client_of
+from tests.gguf_files import CHATML, write_model
+
+
+def test_a_vector_is_cut_then_scaled_to_length_one():
+    np.testing.assert_allclose(normalised(np.array([3.0, 4.0, 12.0])), np.array([3, 4, 12]) / 13, atol=1e-6)
+    np.testing.assert_allclose(normalised(np.array([3.0, 4.0, 12.0]), dimensions=2), [0.6, 0.8], atol=1e-6)
+    assert normalised(np.zeros(3)).tolist() == [0, 0, 0]
+
+
+def with_pooling(path: Path, kind: gguf.PoolingType) -> Path:
+    return write_model(path, chat_template=CHATML, customize=lambda writer: writer.add_pooling_type(kind))
+
+
+async def vector(gguf_path: Path, text: str) -> np.ndarray:
+    with Engine() as engine:
+        engine.start(gguf_path, ctx_len=512)
+        async with client_of(engine) as client:
+            shown = await client.ok("embeddings", input=text)
+    return np.array(shown["data"][0]["embedding"])
+
+
+async def test_the_header_chooses_the_pooling(tmp_path: Path):
+    vectors = [
+        await vector(with_pooling(tmp_path / f"{kind.name}.gguf", kind), "abc def")
+        for kind in (gguf.PoolingType.MEAN, gguf.PoolingType.CLS, gguf.PoolingType.LAST)
+    ]
+    for one in vectors:
+        assert np.linalg.norm(one) == pytest.approx(1.0, abs=1e-4)
+    assert abs(float(vectors[0] @ vectors[1])) < 0.999
+    assert abs(float(vectors[0] @ vectors[2])) < 0.999
+
+
+async def test_without_a_word_in_the_header_it_is_the_mean(tmp_path: Path):
+    silent = await vector(write_model(tmp_path / "m.gguf"), "abc def")
+    mean = await vector(with_pooling(tmp_path / "mean.gguf", gguf.PoolingType.MEAN), "abc def")
+    np.testing.assert_allclose(silent, mean, atol=1e-5)
+
+
+async def test_a_model_that_ranks_makes_no_embeddings(tmp_path: Path):
+    with Engine() as engine:
+        engine.start(with_pooling(tmp_path / "m.gguf", gguf.PoolingType.RANK))
+        async with client_of(engine) as client:
+            assert (await client.error("embeddings", input="a"))["code"] == "embeddings_disabled"
