@@ -8,10 +8,12 @@ import errno
 import gc
 import logging
 import logging.handlers
+import os
 import signal
 import socket
 import ssl
 import sys
+import threading
 from pathlib import Path
 
 from aiohttp import web
@@ -28,6 +30,7 @@ log = logging.getLogger(__name__)
 LOG_FILE_BYTES = 5_000_000
 LOG_FILES_KEPT = 3
 BACKLOG = 1024
+DEAD_MAN_MARGIN_S = 60.0
 
 
 class StartFailed(Exception):
@@ -89,6 +92,7 @@ async def _serve(settings: Settings, lock: DaemonLock) -> None:
                     lock.publish(url)
                     _say_ready(url, runtime, settings)
                     await _until_stopped(stop, runtime)
+                    _arm_dead_man(settings.drain_s + DEAD_MAN_MARGIN_S)
                     lock.publish("")
                     for site in list(runner.sites):
                         await site.stop()
@@ -98,6 +102,21 @@ async def _serve(settings: Settings, lock: DaemonLock) -> None:
     finally:
         for listener in listeners:
             listener.close()
+
+
+def _arm_dead_man(limit_s: float) -> None:
+    """End the process if an orderly end takes too long: a thread may hang in a disk that went away.
+
+    The children end by their lifelines.
+    """
+
+    def give_up() -> None:
+        log.critical("the orderly end took more than %.0f s; leaving without it", limit_s)
+        os._exit(1)
+
+    timer = threading.Timer(limit_s, give_up)
+    timer.daemon = True
+    timer.start()
 
 
 async def _until_stopped(stop: asyncio.Event, runtime: Runtime) -> None:

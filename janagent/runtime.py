@@ -33,7 +33,7 @@ from janagent.feed import Feed, MachineChanged, Subscription
 from janagent.folder.catalog import Catalog
 from janagent.folder.entry import CatalogChange
 from janagent.folder.manifest import ManifestError, apply_start_parameters
-from janagent.folder.removal import obstacle
+from janagent.folder.removal import obstacle, sweep
 from janagent.memory_watch import MemoryWatch
 from janagent.redact import redact_text
 from janagent.scanning import Scanning
@@ -103,6 +103,7 @@ class Runtime:
     async def _begin(self) -> None:
         probe = aio.create_task(self._memory.probe(), name="GPU probe")
         self._stack.push_async_callback(aio.cancel_and_wait, probe)
+        await asyncio.to_thread(sweep, self._models)
         await self._stack.enter_async_context(self._executor)
         await self._stack.enter_async_context(self._scanning)
         await probe
@@ -270,6 +271,8 @@ class Runtime:
         """Hand `event` to the machine and carry its answer out. No `await` in here, on purpose."""
         now = time.monotonic()
         outcome = self._machine.handle(event, now)
+        for trace in outcome.errors:
+            log.error("a bug in the machine was contained; it met %s:\n%s", type(event).__name__, trace)
         for action in outcome.actions:
             match action:
                 case GrantLease(lease=number, engine=engine, defaults=defaults):

@@ -6,6 +6,7 @@ nothing and knows nothing of asyncio; `runtime` is its only caller. What a model
 `core.steps` takes a model one step towards the answer.
 """
 
+import traceback
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -14,7 +15,7 @@ from janagent.core.actions import Action, Answer, RefuseLease
 from janagent.core.faults import Refusal
 from janagent.core.limits import Limits
 from janagent.core.memory import Budget
-from janagent.core.phases import InvalidTransition, Phase, Trigger
+from janagent.core.phases import Phase, Trigger
 from janagent.core.policy import STABLE_AFTER_S, backoff_s, wanted_key, wants_hot_load
 from janagent.core.records import Engine, Failure, Model, Wish, World
 from janagent.core.status import ModelStatus
@@ -33,6 +34,8 @@ class Outcome:
     """Keys of the models that may look different now."""
     next_deadline: float | None
     """Call again with a Tick then, at the latest."""
+    errors: tuple[str, ...] = ()
+    """Tracebacks of bugs that were contained, for the log."""
 
 
 class Machine:
@@ -44,6 +47,7 @@ class Machine:
         self._steps = Steps(self._world)
         self._is_strict = is_strict
         self._is_handling = False
+        self._errors: list[str] = []
 
     def handle(self, event: ev.Event, now: float) -> Outcome:
         """Take in one event at monotonic time `now` (seconds)."""
@@ -52,14 +56,15 @@ class Machine:
         world = self._world
         self._is_handling = True
         world.actions, world.touched = [], set()
+        self._errors = []
         try:
-            self._apply(event, now)
+            self._apply_guarded(event, now)
             for model in self._in_turn():
                 if not self._waits_its_turn(model):
                     self._step(model, now)
         finally:
             self._is_handling = False
-        return Outcome(world.actions, world.touched, self._steps.next_deadline(now))
+        return Outcome(world.actions, world.touched, self._steps.next_deadline(now), tuple(self._errors))
 
     # -- what others may look at -------------------------------------------------------------------
 
@@ -125,10 +130,19 @@ class Machine:
     def _step(self, model: Model, now: float) -> None:
         try:
             self._steps.take(model, now)
-        except InvalidTransition as error:
+        except Exception as error:  # a bug of ours may cost this model, never the others
             if self._is_strict:
                 raise
-            self._steps.give_up(model, str(error), now)
+            self._errors.append(traceback.format_exc())
+            self._steps.give_up(model, str(error) or repr(error), now)
+
+    def _apply_guarded(self, event: ev.Event, now: float) -> None:
+        try:
+            self._apply(event, now)
+        except Exception:
+            if self._is_strict:
+                raise
+            self._errors.append(traceback.format_exc())
 
     def _apply(self, event: ev.Event, now: float) -> None:
         world = self._world
@@ -237,6 +251,10 @@ class Machine:
         model = self._world.models.get(event.key)
         if model is None or not model.is_present or model.is_deleting:
             self._answer(event.waiter, not_found(event.key))
+            return
+        if self._world.is_offline:
+            words = "the models folder is offline, so nothing can be deleted: mount it again first"
+            self._answer(event.waiter, Refusal("delete_refused", words))
             return
         model.tell("delete wanted", now)
         model.is_deleting, model.wish = True, Wish.NONE
@@ -357,12 +375,19 @@ class Machine:
 
     def _memory_seen(self, event: ev.MemorySeen) -> None:
         world = self._world
-        if event.budget.ram_bytes > world.budget.ram_bytes or event.budget.gpu_bytes > world.budget.gpu_bytes:
-            for model in world.models.values():
-                if model.failure is not None and model.failure.fault.code == "insufficient_memory":
-                    model.failure = None
-                    self._wake(model)
+        has_grown = (
+            event.budget.ram_bytes > world.budget.ram_bytes or event.budget.gpu_bytes > world.budget.gpu_bytes
+        )
         world.budget = event.budget
+        if not has_grown:
+            return
+        for model in world.models.values():
+            failure = model.failure
+            if failure is None or failure.fault.code != "insufficient_memory":
+                continue
+            if self._steps.fits_now(model):
+                model.failure = None
+                self._wake(model)
 
     # -- invariants --------------------------------------------------------------------------------
 

@@ -94,11 +94,17 @@ class Need:
 
 
 def kv_bytes_per_token(header: Header, kv_type: str | None) -> float:
-    """Bytes of KV cache one token takes over all layers."""
-    width = (header.key_length or 0) + (header.value_length or 0)
-    return (
-        (header.block_count or 0) * (header.head_count_kv or 0) * width * KV_ELEMENT_BYTES[kv_type or "f16"]
-    )
+    """Bytes of KV cache one token takes over all layers.
+
+    Most headers leave the lengths of key and value out; llama.cpp then takes the width by the heads.
+    """
+    if header.is_recurrent:
+        return 0.0
+    heads = header.head_count or 1
+    usual = (header.embedding_length or 0) // heads
+    width = (header.key_length or usual) + (header.value_length or usual)
+    kv_heads = header.head_count_kv or heads
+    return (header.block_count or 0) * kv_heads * width * KV_ELEMENT_BYTES[kv_type or "f16"]
 
 
 def need(entry: ModelEntry, init: InitParameters, *, ctx_len: int, n_parallel: int, ngl: int) -> Need:

@@ -127,10 +127,7 @@ class Steps:
         try:
             plan = fit(entry, init, key=key, budget=world.budget)
         except Refusal as refusal:
-            fault = Fault(refusal.code, refusal.message)
-            model.failure = Failure(fault=fault, key=key, is_permanent=True)
-            model.wish = Wish.NONE
-            world.touched.add(model.key)
+            self._cannot_fit(model, key, refusal, now)
             return
         admission = admit(model, plan, models=self._with_engines(), budget=world.budget, is_hot=is_hot)
         match admission.verdict:
@@ -160,6 +157,28 @@ class Steps:
             case _:
                 pass
         world.touched.add(model.key)
+
+    def _cannot_fit(self, model: Model, key: str, refusal: Refusal, now: float) -> None:
+        self._world.touched.add(model.key)
+        if model.overrides and model.start_waiters:
+            # The start that asked for too much is told; its parameters must not spoil the requests after it.
+            model.overrides.clear()
+            self._release(model, refusal)
+            model.wish = Wish.NONE
+            if model.waiting:
+                self._load(model, now)
+            return
+        model.failure = Failure(fault=Fault(refusal.code, refusal.message), key=key, is_permanent=True)
+        model.wish = Wish.NONE
+
+    def fits_now(self, model: Model) -> bool:
+        """The settings the model should have fit the budget there is now."""
+        try:
+            init, _ = effective(model, model.entry)
+            fit(model.entry, init, key="", budget=self._world.budget)
+        except Refusal:
+            return False
+        return True
 
     def _with_engines(self) -> list[Model]:
         return list({id(model): model for model, _ in self._world.engines.values()}.values())

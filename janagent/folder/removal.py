@@ -13,6 +13,7 @@ from pathlib import Path
 from janagent.folder.entry import ModelEntry
 
 TRASH = ".janagent"
+REMOVED = "removed-"
 
 
 def wanted_paths(entry: ModelEntry, *, models: Path) -> list[Path]:
@@ -99,7 +100,7 @@ def _make_trash(folder: Path, *, models: Path) -> Path:
     """Below `models`, or in `folder` itself when that is another disk: a rename stays on its disk."""
     place = models if models.stat().st_dev == folder.stat().st_dev else folder
     (place / TRASH).mkdir(exist_ok=True)
-    return Path(tempfile.mkdtemp(prefix="removed-", dir=place / TRASH))
+    return Path(tempfile.mkdtemp(prefix=REMOVED, dir=place / TRASH))
 
 
 def _remove_empty_folders(folder: Path, *, models: Path) -> None:
@@ -113,3 +114,12 @@ def _remove_if_empty(folder: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+def sweep(models: Path) -> None:
+    """Finish removals that an earlier daemon's end cut short: only what `remove_files` put out of sight."""
+    shelf = models / TRASH
+    for left in shelf.glob(REMOVED + "*"):
+        if left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left, ignore_errors=True)
+    _remove_if_empty(shelf)

@@ -1,13 +1,16 @@
 """The machine as a conversation: what happens, and what it does about it."""
 
 import time
+from dataclasses import replace
 
 import pytest
 
 from janagent.core import events as ev
-from janagent.core.actions import StartEngine, StopEngine
+from janagent.core.actions import GrantLease, StartEngine, StopEngine
 from janagent.core.faults import Refusal
+from janagent.core.memory import Budget
 from janagent.folder.entry import Condition
+from janagent.folder.gguf import Header
 from tests.core.driver import GB, Driver, entry
 
 
@@ -611,3 +614,45 @@ def test_a_ticket_from_before_is_dropped() -> None:
     engine = d.started()[0]
     assert d.tell(ev.EngineReady(engine, 999_999, 512, 1)) == []
     assert d.state() == "starting"
+
+
+def test_a_start_that_asks_for_too_much_is_refused_and_spoils_no_later_request() -> None:
+    d = Driver(ram=3 * GB)
+    header = Header(version=3, architecture="llama", required_bytes=1, block_count=32, head_count_kv=8)
+    sized = replace(header, key_length=128, value_length=128, embedding_length=4096, context_length=8192)
+    d.folder(replace(entry(size=GB), header=sized), initial=True)
+    waiter = d.start(ctx_len=100_000, n_parallel=4)
+    assert d.code(waiter) == "insufficient_memory"
+    assert d.state() == "downloaded"
+    lease = d.ask()
+    d.ready()
+    assert isinstance(d.answer(lease), int)
+
+
+def test_a_budget_that_grows_too_little_changes_nothing() -> None:
+    d = Driver(ram=2 * GB)
+    d.folder(entry(size=5 * GB), initial=True)
+    d.ask()
+    d.tell(ev.MemorySeen(Budget(2 * GB + 1)))
+    assert d.state() == "failed"
+
+
+def test_nothing_is_deleted_while_the_root_is_offline() -> None:
+    d = Driver()
+    d.folder(entry(), initial=True)
+    d.offline()
+    assert d.code(d.delete()) == "delete_refused"
+    d.offline(False)
+    assert d.state() == "downloaded"
+
+
+def test_a_bug_costs_one_model_and_is_reported() -> None:
+    d = Driver()
+    d.run("a")
+    b = d.run("b")
+    d.machine._is_strict = False
+    d.machine._world.models["b.json"].engines[0].plan = None  # type: ignore[assignment]
+    outcome = d.machine.handle(ev.LeaseAsked("a.json", 5), d.now)
+    assert outcome.errors
+    assert any(isinstance(action, GrantLease) for action in outcome.actions)
+    assert [action.engine for action in outcome.actions if isinstance(action, StopEngine)] == [b]

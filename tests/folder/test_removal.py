@@ -8,7 +8,7 @@ import pytest
 
 from janagent.folder.entry import Binary, Condition, ModelEntry, Role
 from janagent.folder.manifest import Manifest
-from janagent.folder.removal import obstacle, remove_files
+from janagent.folder.removal import obstacle, remove_files, sweep
 
 
 def model(models: Path, folder: str, *binaries: str, shared: tuple[str, ...] = ()) -> ModelEntry:
@@ -138,3 +138,13 @@ def test_a_file_that_is_already_gone_is_no_error(tmp_path: Path) -> None:
     (models / "a" / "m.gguf").unlink()
     remove_files(entry, models=models)
     assert list(models.iterdir()) == []
+
+
+def test_what_an_earlier_end_left_out_of_sight_goes_and_nothing_else(tmp_path: Path) -> None:
+    shelf = tmp_path / ".janagent"
+    (shelf / "removed-abc").mkdir(parents=True)
+    (shelf / "removed-abc" / "0-m.gguf").write_bytes(b"x")
+    (shelf / "keep").write_text("a fetch's own record")
+    sweep(tmp_path)
+    assert [path.name for path in shelf.iterdir()] == ["keep"]
+    sweep(tmp_path / "absent")
