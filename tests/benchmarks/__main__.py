@@ -47,7 +47,9 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=int, help="interleaved rounds (5)")
     parser.add_argument("--tokens", type=int, help="tokens of one answer (128)")
-    parser.add_argument("--wait", type=float, default=60, help="seconds to wait for a calm machine (60)")
+    parser.add_argument(
+        "--wait", type=float, default=60, help="seconds to try for each figure of a calm machine (60)"
+    )
     parser.add_argument(
         "--only-engine", action="store_true", help="streaming: the worker's socket, no daemon"
     )

@@ -8,11 +8,13 @@ import asyncio
 import sys
 import tempfile
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 import aiohttp
 
-from tests.benchmarks import machine, peers
+from tests.benchmarks import peers
+from tests.benchmarks.calm import undisturbed
 from tests.benchmarks.load import Target, ask, body
 from tests.benchmarks.report import Line, Plan, Section, spread, verdict
 
@@ -28,13 +30,10 @@ async def measure(plan: Plan) -> Section:
         router = await stack.enter_async_context(peers.router(root / "models"))
         times: dict[str, list[float]] = {"janagent": [], "router": []}
         for number in range(plan.rounds * 2):
-            await _stop_ours(daemon.target)
-            await _stop_theirs(router.target)
-            await asyncio.sleep(PAUSE_S)
-            await machine.calm(plan)
             order = [("janagent", daemon.target), ("router", router.target)]
-            for name, target in order if number % 2 else reversed(order):
-                times[name].append(await _first_token_s(target))
+            turns = order if number % 2 else order[::-1]
+            for name, took_s in (await undisturbed(plan, partial(_turns, turns))).items():
+                times[name].append(took_s)
             print(f"  {times['janagent'][-1]:.3f} / {times['router'][-1]:.3f} s", file=sys.stderr)
     ratio = spread([mine / theirs for mine, theirs in zip(*times.values(), strict=True)])
     lines = [
@@ -48,6 +47,13 @@ async def measure(plan: Plan) -> Section:
     ]
     how = f"{plan.rounds * 2} interleaved rounds, medians (least-greatest)."
     return Section("Cold start", how, lines)
+
+
+async def _turns(turns: list[tuple[str, Target]], attempt: int) -> dict[str, float]:
+    await _stop_ours(dict(turns)["janagent"])
+    await _stop_theirs(dict(turns)["router"])
+    await asyncio.sleep(PAUSE_S)
+    return {name: await _first_token_s(target) for name, target in turns}
 
 
 async def _first_token_s(target: Target) -> float:

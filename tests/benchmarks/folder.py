@@ -10,16 +10,17 @@ import json
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from random import Random
 from time import perf_counter
 from typing import Any
 
 import aiohttp
-import psutil
 
 from janagent import aio
-from tests.benchmarks import machine, peers
+from tests.benchmarks import peers
+from tests.benchmarks.calm import tree_s, undisturbed, wait
 from tests.benchmarks.peers import Peer
 from tests.benchmarks.report import Line, Plan, Section, percentile, spread, verdict
 
@@ -34,13 +35,12 @@ async def measure(plan: Plan) -> Section:
     with tempfile.TemporaryDirectory(prefix="jan-bench-") as folder:
         root = Path(folder)
         await asyncio.to_thread(_fill, root / "models")
-        await machine.calm(plan)
-        starts = [await _start_s(root) for _ in range(1 if plan.quick else 3)]
+        starts = [await undisturbed(plan, partial(_start_s, root)) for _ in range(1 if plan.quick else 4)]
         async with peers.daemon(root, offline="true") as daemon:
-            lines = [_line("ready with 10,000 manifests", [*starts, daemon.ready_s], 2.0, "s")]
+            lines = [_line("ready with 10,000 manifests", starts, 2.0, "s")]
             lines += await _lists(daemon, plan)
             lines += await _drops(daemon, root / "models", plan)
-            await machine.calm(plan)
+            await wait(plan)
             lines += [await _idle(daemon, plan), _memory("with 10,000 manifests", daemon, 120)]
     lines.append(await _ten_models(plan))
     how = f"{FOLDERS * IN_EACH:,} manifests in {FOLDERS:,} folders; drops are timed by `/v1/events`."
@@ -78,7 +78,7 @@ def _line(what: str, values: list[float], limit: float, unit: str) -> Line:
     return Line(what, text, f"< {limit:g} {unit}", verdict(ok=found.middle < limit))
 
 
-async def _start_s(root: Path) -> float:
+async def _start_s(root: Path, attempt: int) -> float:
     async with peers.daemon(root, offline="true") as daemon:
         return daemon.ready_s
 
@@ -163,18 +163,10 @@ async def _idle(daemon: Peer, plan: Plan) -> Line:
     """CPU of the daemon and its children over a time that holds slow rescans, nothing happening."""
     await asyncio.sleep(3)
     window_s = 15 if plan.quick else 120
-    before, begun = _cpu_s(daemon.process), perf_counter()
+    before, begun = tree_s(daemon.process), perf_counter()
     await asyncio.sleep(window_s)
-    percent = (_cpu_s(daemon.process) - before) / (perf_counter() - begun) * 100
+    percent = (tree_s(daemon.process) - before) / (perf_counter() - begun) * 100
     return Line(f"idle CPU over {window_s} s", f"{percent:.2f} %", "< 0.5 %", verdict(ok=percent < 0.5))
-
-
-def _cpu_s(process: psutil.Process) -> float:
-    total = 0.0
-    for one in [process, *process.children(recursive=True)]:
-        times = one.cpu_times()
-        total += times.user + times.system
-    return total
 
 
 def _memory(what: str, daemon: Peer, limit_mb: int) -> Line:

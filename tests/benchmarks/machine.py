@@ -1,9 +1,8 @@
-"""Owns the words about the machine and the versions, and the wait for a calm moment.
+"""Owns the words about the machine and the versions.
 
 It must not know what is measured; `__main__.py` prints its header above the tables.
 """
 
-import asyncio
 import os
 import platform
 import re
@@ -15,10 +14,6 @@ from pathlib import Path
 import psutil
 
 import janagent
-from tests.benchmarks.report import Plan
-
-CALM_PERCENT = 8.0
-"""Share of all cores that others may use while we measure."""
 
 
 def threads() -> int:
@@ -42,20 +37,6 @@ def header(llama_server: Path | None) -> str:
         same = "the same CPU flags as" if ours == theirs else f"other CPU flags ({theirs}) than"
         lines.append(f"- llama-server of the same llama.cpp commit, built with {same} ours: {ours}")
     return "\n".join(lines)
-
-
-async def calm(plan: Plan) -> None:
-    """Wait until the rest of the machine is quiet, at most `plan.wait_s`; else a note goes into the report.
-
-    Called between measurements, when the servers under test are idle too.
-    """
-    deadline = asyncio.get_running_loop().time() + plan.wait_s
-    while (busy := await asyncio.to_thread(psutil.cpu_percent, 1.0)) > CALM_PERCENT:
-        if asyncio.get_running_loop().time() > deadline:
-            note = f"The machine was busy with other work during this run (about {busy:.0f} % of all cores)."
-            if not any(said.startswith(note[:30]) for said in plan.notes):
-                plan.notes.append(note)
-            return
 
 
 _OWN_INFO = "import llama_cpp; print(llama_cpp.llama_print_system_info().decode())"

@@ -6,10 +6,13 @@ Each round has a system prompt of its own, so that nothing is left over from the
 import sys
 import tempfile
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
-from tests.benchmarks import machine, peers
+from tests.benchmarks import peers
+from tests.benchmarks.calm import undisturbed
 from tests.benchmarks.load import Burst, burst
+from tests.benchmarks.peers import Peer
 from tests.benchmarks.report import Line, Plan, Section, spread, verdict
 
 CLIENTS = 8
@@ -32,19 +35,21 @@ async def measure(plan: Plan) -> Section:
         for server in (ours, theirs):
             await burst(server.target, 1, tokens=8, seed=999)
         for number in range(max(2, plan.rounds - 2)):
-            await machine.calm(plan)
             order = [ours, theirs] if number % 2 else [theirs, ours]
-            got = {
-                server.name: await burst(
-                    server.target, CLIENTS, tokens=TOKENS, seed=number, system=_system(number)
-                )
-                for server in order
-            }
+            got = await undisturbed(plan, partial(_turns, order, number))
             pairs.append((got[ours.name], got[theirs.name]))
-            print(f"  {[f'{one.tokens_per_s:.1f} tok/s {one.broken}' for one in pairs[-1]]}", file=sys.stderr)
     return Section(
         "One shared system prompt", f"{CLIENTS} requests on 4 slots, {TOKENS} tokens each.", _lines(pairs)
     )
+
+
+async def _turns(servers: list[Peer], number: int, attempt: int) -> dict[str, Burst]:
+    system, found = _system(number * 10 + attempt), {}
+    for server in servers:
+        got = await burst(server.target, CLIENTS, tokens=TOKENS, seed=number, system=system)
+        print(f"  {server.name}: {got.tokens_per_s:.1f} tok/s {got.broken or ''}", file=sys.stderr)
+        found[server.name] = got
+    return found
 
 
 def _lines(pairs: list[tuple[Burst, Burst]]) -> list[Line]:

@@ -5,12 +5,14 @@ The socket is found by looking at the daemon's children, so that both ways end i
 
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import aiohttp
 import psutil
 
-from tests.benchmarks import machine, peers
+from tests.benchmarks import peers
+from tests.benchmarks.calm import undisturbed, wait
 from tests.benchmarks.load import Burst, Target, ask, body, burst
 from tests.benchmarks.report import Line, Plan, Section, Spread, percentile, spread, verdict
 
@@ -49,15 +51,10 @@ def worker_sockets(daemon: psutil.Process) -> set[str]:
 
 
 async def _throughput(through: Target, straight: Target, clients: int, plan: Plan) -> Line:
-    pairs: list[tuple[Burst, Burst]] = []
+    pairs = []
     for number in range(plan.rounds * 2):
-        await machine.calm(plan)
         order = [through, straight] if number % 2 else [straight, through]
-        # The seed names the round: the same prompts both ways, other ones in the next round.
-        got = {
-            id(way): await burst(way, clients, tokens=plan.tokens, seed=number * 10 + clients)
-            for way in order
-        }
+        got = await undisturbed(plan, partial(_turns, order, clients, plan.tokens, number))
         pairs.append((got[id(through)], got[id(straight)]))
         print(
             f"  {clients}: {pairs[-1][0].tokens_per_s:.1f} / {pairs[-1][1].tokens_per_s:.1f}", file=sys.stderr
@@ -68,9 +65,18 @@ async def _throughput(through: Target, straight: Target, clients: int, plan: Pla
     return Line(what, ratio.text(3, "x"), ">= 0.98x", verdict(ok=ok))
 
 
+async def _turns(
+    ways: list[Target], clients: int, tokens: int, number: int, attempt: int
+) -> dict[int, Burst]:
+    """Each way once with the same prompts, which are other ones in the next turn."""
+    seed = number * 10 + clients + attempt * 1000
+    return {id(way): await burst(way, clients, tokens=tokens, seed=seed) for way in ways}
+
+
 async def _first_token(through: Target, straight: Target, plan: Plan) -> Line:
     """A few tokens of one short prompt, over and over: the engine's part is small and alike."""
     added_ms = []
+    await wait(plan)
     async with through.session() as outer, straight.session() as inner:
         for _ in range(20 if plan.quick else 100):
             mine, direct = await _first_s(outer, through), await _first_s(inner, straight)

@@ -49,7 +49,9 @@ class Plan:
     tokens: int = 128
     only_engine: bool = False
     wait_s: float = 60.0
-    """How long to wait for a calm machine before each measurement."""
+    """How long to go on for one figure of a calm machine."""
+    disturbances: list[float] = field(default_factory=list)
+    """Of each figure taken on a busy machine, the share of the cores that others used."""
     notes: list[str] = field(default_factory=list)
     """Sentences about disturbances, printed under the tables."""
 

@@ -9,10 +9,12 @@ import sys
 import tempfile
 from collections import defaultdict
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 
-from tests.benchmarks import machine, peers
+from tests.benchmarks import peers
+from tests.benchmarks.calm import undisturbed
 from tests.benchmarks.load import Burst, burst
 from tests.benchmarks.peers import Peer
 from tests.benchmarks.report import Line, Plan, Section, parity, spread, table, verdict
@@ -50,14 +52,24 @@ async def _rounds(servers: list[Peer], plan: Plan) -> Results:
     for server in servers:
         await burst(server.target, 1, tokens=8, seed=999)
     for number in range(plan.rounds):
+        at = number % len(servers)
         for clients in CLIENTS:
-            await machine.calm(plan)
-            at = number % len(servers)
-            for server in servers[at:] + servers[:at]:
-                got = await burst(server.target, clients, tokens=plan.tokens, seed=number * 10 + clients)
-                results[server.name, clients].append(got)
-                print(f"  round {number + 1}, {clients} clients: {server.name} {_text(got)}", file=sys.stderr)
+            turns = partial(_turns, servers[at:] + servers[:at], clients, plan.tokens, number)
+            for name, got in (await undisturbed(plan, turns)).items():
+                results[name, clients].append(got)
     return results
+
+
+async def _turns(
+    servers: list[Peer], clients: int, tokens: int, number: int, attempt: int
+) -> dict[str, Burst]:
+    """Each server once, with the same prompts; a repeated attempt has others, which nobody has in a cache."""
+    found = {}
+    for server in servers:
+        seed = number * 10 + clients + attempt * 1000
+        got = found[server.name] = await burst(server.target, clients, tokens=tokens, seed=seed)
+        print(f"  round {number + 1}, {clients} clients: {server.name} {_text(got)}", file=sys.stderr)
+    return found
 
 
 def _text(got: Burst) -> str:
