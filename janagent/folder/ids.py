@@ -163,6 +163,8 @@ class IdIndex:
         return before != self._shown[key]
 
 
-def _preference(claim: tuple[int, str]) -> tuple[int, int, str]:
+def _preference(claim: tuple[int, str]) -> tuple[int, int, str, bool, str]:
+    """Of a manifest and a binary of one stem in one folder, the manifest comes first."""
     rank, key = claim
-    return rank, key.count("/"), key
+    path, _, extension = key.rpartition(".")
+    return rank, key.count("/"), path, extension.lower() != "json", key

@@ -16,7 +16,7 @@ _INTEGER = re.compile(r"[+-]?[0-9]{1,19}(?:\.0*)?", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?", re.ASCII)
 _DOTS = re.compile(r"\s*(?:\.{2,}|…+)\s*")
 _LONGEST_NUMBER = 40
-MAX_STOP_STRINGS = 64
+MAX_STOP_STRINGS = 16
 
 KvType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
 EngineName = Literal["llamacpp", "api"]

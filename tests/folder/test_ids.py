@@ -61,6 +61,14 @@ def test_at_the_start_the_one_with_fewest_folders_holds_the_plain_id() -> None:
     assert index.resolve("m") == "y/m.json"
 
 
+def test_a_manifest_comes_before_an_unclaimed_binary_of_the_same_stem() -> None:
+    index = IdIndex()
+    _add(index, "p/x.gguf", "p/x.json")
+    assert index.id_of("p/x.json") == "x"
+    assert index.resolve("p/x") == "p/x.json"
+    assert index.id_of("p/x.gguf") == "p/x.gguf"
+
+
 def test_the_holder_keeps_its_id_when_a_better_one_comes() -> None:
     index = IdIndex()
     _add(index, "deep/down/m.json")

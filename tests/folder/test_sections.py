@@ -198,9 +198,9 @@ def test_ten_thousand_unknown_fields_make_a_short_list_of_warnings() -> None:
         (runtime(repeat_penalty=0), "allowed: a number above 0 to 5"),
         (
             runtime(stop=["a", 5]),
-            "parameters.runtime.stop[1]: 5 is not possible; allowed: a text, or a list of at most 64",
+            "parameters.runtime.stop[1]: 5 is not possible; allowed: a text, or a list of at most 16",
         ),
-        (runtime(stop=["x"] * 65), "parameters.runtime.stop: "),
+        (runtime(stop=["x"] * 17), "parameters.runtime.stop: "),
         ({"metadata": {"engine": "gpu"}}, 'metadata.engine: "gpu" is not possible; allowed: llamacpp or api'),
         ({"metadata": {"idle_unload_s": -1}}, "metadata.idle_unload_s: -1 is not possible"),
         (
