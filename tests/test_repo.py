@@ -36,8 +36,6 @@ WITHOUT_A_TEST_FILE = {
     "core/records": THROUGH_MACHINE,
     "core/status": "types alone",
     "core/steps": THROUGH_MACHINE,
-    "engine/__main__": "tests/engine/test_worker.py starts it as the daemon does",
-    "engine/embeddings": "tests/engine/test_vectors.py asks a real worker for them",
     "folder/contents": THROUGH_CATALOG,
     "folder/derived": THROUGH_CATALOG,
     "folder/entries": THROUGH_CATALOG,
