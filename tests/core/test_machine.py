@@ -656,3 +656,15 @@ def test_a_bug_costs_one_model_and_is_reported() -> None:
     assert outcome.errors
     assert any(isinstance(action, GrantLease) for action in outcome.actions)
     assert [action.engine for action in outcome.actions if isinstance(action, StopEngine)] == [b]
+
+
+def test_a_binary_goes_with_the_last_model_that_uses_it_however_quickly_they_are_deleted() -> None:
+    d = Driver()
+    one = replace(entry("a").binaries[0], shared=True)
+    d.folder(*(replace(entry(name), binaries=(one,)) for name in "ab"), initial=True)
+    d.delete("a")
+    (first,) = d.removals()
+    assert first.entry.binaries[0].shared
+    d.tell(ev.FilesRemoved("a.json", first.ticket))
+    d.delete("b")
+    assert not d.removals()[1].entry.binaries[0].shared
