@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from janagent.engine.embeddings import normalised
+from tests.engine.bert import N_CTX, N_EMBD, write_bert
 from tests.engine.engines import Engine, client_of
 from tests.gguf_files import CHATML, write_model
 
@@ -51,3 +52,16 @@ async def test_a_model_that_ranks_makes_no_embeddings(tmp_path: Path):
         engine.start(with_pooling(tmp_path / "m.gguf", gguf.PoolingType.RANK))
         async with client_of(engine) as client:
             assert (await client.error("embeddings", input="a"))["code"] == "embeddings_disabled"
+
+
+async def test_a_model_that_sees_its_input_whole_embeds_and_does_nothing_else(tmp_path: Path):
+    with Engine() as engine:
+        engine.start(write_bert(tmp_path / "bert.gguf"), ctx_len=512)
+        async with client_of(engine) as client:
+            many = (await client.ok("embeddings", input=["abc", "abc def", "a" * 50]))["data"]
+            alone = (await client.ok("embeddings", input="abc"))["data"]
+            assert len(alone[0]["embedding"]) == N_EMBD
+            assert np.dot(many[0]["embedding"], alone[0]["embedding"]) == pytest.approx(1.0, abs=1e-4)
+            error = await client.error("embeddings", input="a " * 100)
+            assert str(N_CTX) in error["message"]
+            assert (await client.error("completions", prompt="a"))["code"] == "model_not_generative"
