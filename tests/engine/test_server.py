@@ -160,13 +160,16 @@ async def test_prompt_pieces_make_the_prompt_and_the_users_piece_stops_the_answe
             assert shown["usage"]["prompt_tokens"] == 1 + 1 + len("P\nU:x\nA:")
 
 
-async def test_four_chats_at_once_each_get_their_own_answer(client: Client):
-    questions = ["Say red.", "Say blue.", "Count to three.", "Name a fruit."]
-    body = {"max_tokens": 16, "temperature": 0, "seed": 1}
-    alone = [await client.ok("chat/completions", messages=user(q), **body) for q in questions]
-    together = await asyncio.gather(
-        *(client.events("chat/completions", messages=user(q), **body) for q in questions)
+async def test_four_at_once_each_get_their_own_answer(client: Client):
+    # Continuations that leave no doubt: batches of different sizes may differ in the last bits of a sum.
+    series = {
+        "one, two, three, four, five, six,": "seven",
+        "A, B, C, D, E, F, G,": "H",
+        "Monday, Tuesday, Wednesday, Thursday,": "Friday",
+        "January, February, March, April,": "May",
+    }
+    answers = await asyncio.gather(
+        *(client.ok("completions", prompt=prompt, temperature=0, max_tokens=2) for prompt in series)
     )
-    # llama.cpp computes a batch of four with other kernels than one of one; the beginnings agree.
-    for one, events in zip(alone, together, strict=True):
-        assert answer_text(one)[:8] == streamed_text(events)[:8]
+    for answer, next_word in zip(answers, series.values(), strict=True):
+        assert answer["choices"][0]["text"].strip().startswith(next_word)
