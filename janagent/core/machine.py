@@ -42,7 +42,7 @@ class Machine:
     """Every decision about every model. `handle` is the one door."""
 
     def __init__(self, *, limits: Limits, budget: Budget, is_strict: bool = False) -> None:
-        """`is_strict`: let an InvalidTransition through instead of failing the one model (for tests)."""
+        """`is_strict`: let an error of ours through instead of failing the one model (for tests)."""
         self._world = World(limits=limits, budget=budget)
         self._steps = Steps(self._world)
         self._is_strict = is_strict
@@ -105,10 +105,6 @@ class Machine:
         """The last things that happened to a model, oldest first."""
         model = self._world.models.get(key)
         return tuple(model.story) if model else ()
-
-    def set_limits(self, limits: Limits) -> None:
-        """Obey other settings from the next event on."""
-        self._world.limits = limits
 
     # -- events ------------------------------------------------------------------------------------
 

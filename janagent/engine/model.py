@@ -47,10 +47,6 @@ class Model:
         """The text of a token, control tokens spelled out; empty for an absent token (-1)."""
         return self._to_piece(token, special=True).decode(errors="replace") if token >= 0 else ""
 
-    def is_end(self, token: int) -> bool:
-        """Whether `token` ends an answer (end of sequence, of turn, of message)."""
-        return token in self.end_tokens
-
     @functools.cached_property
     def end_tokens(self) -> frozenset[int]:
         """All tokens that end an answer."""
