@@ -4,7 +4,6 @@ The chain has llama.cpp's usual order: bias, penalties, top-k, top-p, min-p, tem
 know where its settings came from; `requests` checks their ranges.
 """
 
-import ctypes
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,10 +23,6 @@ DEFAULT_MIN_P = 0.05
 
 _REPEAT_WINDOW = 64
 _RANDOM_SEED = 0xFFFFFFFF
-#: logits this far below the highest are e^-12 as likely; top-k rarely reaches there
-_NEAR = 12.0
-#: llama_token_data of llama.h
-_TOKEN_DATA = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,19 +40,15 @@ class Sampling:
     logit_bias: Mapping[int, float] = field(default_factory=dict)
 
     @property
-    def changes_logits(self) -> bool:
-        """Whether a bias or penalty moves single tokens."""
-        return (
-            bool(self.logit_bias)
-            or self.repeat_penalty != 1.0
-            or self.presence_penalty != 0.0
-            or self.frequency_penalty != 0.0
-        )
-
-    @property
     def is_plain_greedy(self) -> bool:
         """Whether the highest logit simply wins."""
-        return self.temperature == 0.0 and not self.changes_logits
+        return (
+            self.temperature == 0.0
+            and not self.logit_bias
+            and self.repeat_penalty == 1.0
+            and self.presence_penalty == 0.0
+            and self.frequency_penalty == 0.0
+        )
 
 
 def default_sampling(model: Model) -> Sampling:
@@ -89,48 +80,17 @@ def _first(found: float | None, default: float) -> float:
 
 
 class Sampler:
-    """Chooses tokens for one answer. Belongs to the decode thread; `close` frees the C chain.
+    """Chooses tokens for one answer. Belongs to the decode thread; `close` frees the C chain."""
 
-    `top_k` above 0 says that the chain begins with that sampler, so that it need not see hopeless tokens.
-    """
-
-    def __init__(self, chain: Any, *, top_k: int = 0) -> None:
+    def __init__(self, chain: Any) -> None:
         self._chain = chain
-        self._top_k = top_k
 
     def sample(self, context: Context, index: int) -> int:
         """The next token after the batch's token `index`."""
         if self._chain is None:
             # The same choice as llama.cpp's greedy sampler without first copying the whole vocabulary.
             return int(context.logits(index).argmax())
-        if self._top_k:
-            token = self._sample_near(context.logits(index))
-            if token is not None:
-                return token
         return int(llama_cpp.llama_sampler_sample(self._chain, context.handle, index))
-
-    def _sample_near(self, logits: npt.NDArray[np.float32]) -> int | None:
-        """Run the chain over the tokens near the most likely one; None when those are fewer than top-k keeps.
-
-        The same result as over the whole vocabulary, for a quarter of the time: copying every token's logit
-        into llama.cpp's candidate structs is most of what sampling costs.
-        """
-        near = np.flatnonzero(logits > logits.max() - _NEAR)
-        if near.size < self._top_k:
-            return None
-        candidates = np.zeros(near.size, dtype=_TOKEN_DATA)
-        candidates["id"] = near
-        candidates["logit"] = logits[near]
-        array = llama_cpp.llama_token_data_array(
-            data=ctypes.cast(candidates.ctypes.data, llama_cpp.llama_token_data_p),
-            size=near.size,
-            selected=-1,
-            sorted=False,
-        )
-        llama_cpp.llama_sampler_apply(self._chain, ctypes.byref(array))
-        token = int(array.data[array.selected].id)
-        llama_cpp.llama_sampler_accept(self._chain, token)
-        return token
 
     def close(self) -> None:
         """Free the chain."""
@@ -158,8 +118,7 @@ def open_sampler(settings: Sampling, *, model: Model, prompt: Tokens, max_tokens
     llama_cpp.llama_sampler_chain_add(chain, llama_cpp.llama_sampler_init_temp(settings.temperature))
     seed = _RANDOM_SEED if settings.seed is None else settings.seed & 0xFFFFFFFF
     llama_cpp.llama_sampler_chain_add(chain, llama_cpp.llama_sampler_init_dist(seed))
-    # A bias or a penalty may lift or sink any token, so then the chain sees them all.
-    return Sampler(chain, top_k=0 if settings.changes_logits else settings.top_k)
+    return Sampler(chain)
 
 
 def _bias_and_penalties(settings: Sampling, *, model: Model, prompt: Tokens, max_tokens: int) -> list[Any]:

@@ -7,7 +7,8 @@ manifest claims is `catalog`'s business. Neighbours: `jsonish` (syntax), `parame
 
 import codecs
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -45,6 +46,8 @@ __all__ = ["DEFAULT", "ImportFormat", "Manifest", "ManifestError", "Reading", "a
 
 MAX_MANIFEST_BYTES = 1 << 20
 _LAST_SECOND = 253_402_300_799  # of the year 9999
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+NO_INIT, NO_RUNTIME, NO_METADATA = InitParameters(), RuntimeParameters(), Metadata()
 
 
 class ManifestError(ValueError):
@@ -77,8 +80,8 @@ def _are_file_names(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-class Manifest(Section):
-    """What a manifest says. None (or empty) means not set. Frozen, compared by value."""
+class TopLevel(Section):
+    """The fields beside `parameters` and `metadata`, as a file has them."""
 
     origin: Annotated[str, _checked(origins.is_origin)] | None = Field(
         default=None,
@@ -105,10 +108,29 @@ class Manifest(Section):
         default=None, description="Unix seconds. Absent: when the manifest was last changed."
     )
     owned_by: Text | None = None
-    init: InitParameters = InitParameters()
-    runtime: RuntimeParameters = RuntimeParameters()
-    metadata: Metadata = Metadata()
-    unknown_parameters: Mapping[str, Any] = Field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a manifest says. None (or empty) means not set. Compared by value.
+
+    Not a pydantic model: ten thousand of those would take 12 MB more.
+    """
+
+    origin: str | None = None
+    import_format: ImportFormat | None = None
+    download_url: str | None = None
+    files: tuple[str, ...] = ()
+    id: str | None = None
+    created: int | None = None
+    """Unix seconds."""
+    owned_by: str | None = None
+    init: InitParameters = NO_INIT
+    runtime: RuntimeParameters = NO_RUNTIME
+    metadata: Metadata = NO_METADATA
+    unknown: Mapping[str, Any] = field(default_factory=lambda: NOTHING, repr=False)
+    """Top-level fields that we do not know, as they were written."""
+    unknown_parameters: Mapping[str, Any] = field(default_factory=lambda: NOTHING, repr=False)
     """Fields beside `init` and `runtime` within `parameters`."""
 
     @property
@@ -153,11 +175,15 @@ class Manifest(Section):
 
         A caller that merges it with fields of its own puts its own last: a manifest must not spoof them.
         """
-        named = ("origin", "import_format", "download_url", "files")
-        top = self.model_dump(mode="json", include=set(named), exclude_none=True)
+        top = {
+            "origin": self.origin,
+            "import_format": self.import_format and self.import_format.value,
+            "download_url": self.download_url,
+            "files": list(self.files),
+        }
         parameters = {"init": self.init.shown(), "runtime": self.runtime.shown(), **self.unknown_parameters}
         return {
-            **{name: top[name] for name in named if top.get(name)},
+            **{name: value for name, value in top.items() if value},
             "parameters": parameters,
             "metadata": self.metadata.shown(),
             **self.unknown,
@@ -167,17 +193,8 @@ class Manifest(Section):
 DEFAULT = Manifest()
 """What a bare binary has."""
 
-_OWN_PARTS = ("init", "runtime", "metadata", "unknown_parameters")
 _VOCABULARY: Vocabulary = (
-    (
-        "",
-        (
-            *(name for name in field_names(Manifest) if name not in _OWN_PARTS),
-            "parameters",
-            "metadata",
-            "$schema",
-        ),
-    ),
+    ("", (*field_names(TopLevel), "parameters", "metadata", "$schema")),
     ("parameters", ("init", "runtime")),
     ("parameters.init", tuple(field_names(InitParameters))),
     ("parameters.runtime", tuple(field_names(RuntimeParameters))),
@@ -240,25 +257,35 @@ def _read(top: dict[str, Any], duplicates: tuple[str, ...]) -> Reading:
     ]
     findings = Findings(_VOCABULARY, warnings=repeated, further_warnings=len(duplicates) - len(repeated))
     parameters = _object(top, "parameters", "", findings)
-    given: dict[str, Any] = {
-        "init": read_section(
-            InitParameters, _object(parameters, "init", "parameters", findings), "parameters.init", findings
-        ),
-        "runtime": read_section(
-            RuntimeParameters,
-            _object(parameters, "runtime", "parameters", findings),
-            "parameters.runtime",
-            findings,
-        ),
-        "metadata": read_section(Metadata, _object(top, "metadata", "", findings), "metadata", findings),
-        "unknown_parameters": {
-            name: parameters[name] for name in parameters if name not in ("init", "runtime")
-        },
-    }
-    for name in given["unknown_parameters"]:
+    init = read_section(
+        InitParameters, _object(parameters, "init", "parameters", findings), "parameters.init", findings
+    )
+    runtime = read_section(
+        RuntimeParameters,
+        _object(parameters, "runtime", "parameters", findings),
+        "parameters.runtime",
+        findings,
+    )
+    metadata = read_section(Metadata, _object(top, "metadata", "", findings), "metadata", findings)
+    unknown = {name: parameters[name] for name in parameters if name not in ("init", "runtime")}
+    for name in unknown:
         findings.unknown("parameters", name)
     rest = {name: value for name, value in top.items() if name not in ("parameters", "metadata", "$schema")}
-    manifest = read_section(Manifest, rest, "", findings, given=given)
+    said = read_section(TopLevel, rest, "", findings, is_shared=False)
+    manifest = Manifest(
+        origin=said.origin,
+        import_format=said.import_format,
+        download_url=said.download_url,
+        files=said.files,
+        id=said.id,
+        created=said.created,
+        owned_by=said.owned_by,
+        init=init,
+        runtime=runtime,
+        metadata=metadata,
+        unknown=said.unknown or NOTHING,
+        unknown_parameters=unknown or NOTHING,
+    )
     if not findings.problems:
         _contradictions(manifest, findings)
     return Reading(manifest, _fault(findings), _warnings(findings), _is_manifest_like(top))
@@ -360,7 +387,6 @@ def _over(below: SectionT, above: SectionT) -> SectionT:
 
 def json_schema() -> dict[str, Any]:
     """The JSON schema of a manifest, for editors (`janagent schema`). Unknown fields are allowed."""
-    top = {name: form for name, form in loose_forms(Manifest).items() if name not in _OWN_PARTS}
     sections: dict[str, type[Section]] = {"init": InitParameters, "runtime": RuntimeParameters}
     parameters = {name: _object_schema(loose_forms(section)) for name, section in sections.items()}
     return {
@@ -369,7 +395,7 @@ def json_schema() -> dict[str, Any]:
         **_object_schema(
             {
                 "$schema": {"type": "string"},
-                **top,
+                **loose_forms(TopLevel),
                 "parameters": _object_schema(parameters),
                 "metadata": _object_schema(loose_forms(Metadata)),
             }

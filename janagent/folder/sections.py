@@ -99,17 +99,17 @@ def read_section(
     prefix: str,
     findings: Findings,
     *,
-    given: Mapping[str, Any] | None = None,
+    is_shared: bool = True,
 ) -> SectionT:
     """The section that `raw` describes, without the values that are impossible (those are in `findings`).
 
-    `given` are attributes that are values already; a field of such a name is unknown in `raw`.
+    `is_shared`: equal sections become the same object; worth it where few differ.
     """
     names = field_names(section)
-    known: dict[str, Any] = dict(given or {})
+    known: dict[str, Any] = {}
     unknown: dict[str, Any] = {}
     for name, value in raw.items():
-        if (attribute := names.get(name)) is None or (given and attribute in given):
+        if (attribute := names.get(name)) is None:
             unknown[name] = value
             findings.unknown(prefix, name)
         elif not is_unset(value):
@@ -117,7 +117,7 @@ def read_section(
     if unknown:
         known["unknown"] = unknown
     try:
-        return _validated(section, known, is_common=not unknown and given is None)
+        return _validated(section, known, is_common=is_shared and not unknown)
     except ValidationError as error:
         written = {attribute: name for name, attribute in names.items()}
         for detail in error.errors(include_url=False, include_context=False):

@@ -53,26 +53,6 @@ def test_a_seed_draws_the_same_tokens_again(model: Model, context: Context, inde
     assert first != drawn(model, context, index, other, times=20)
 
 
-def test_the_short_way_over_likely_tokens_draws_what_the_whole_vocabulary_would(
-    model: Model, context: Context, index: int
-):
-    settings = Sampling(temperature=1.5, seed=3, top_p=1.0, min_p=0.0)
-    # A bias of nothing changes no logit but makes the chain see every token.
-    whole = Sampling(temperature=1.5, seed=3, top_p=1.0, min_p=0.0, logit_bias={0: 0.0})
-    short = drawn(model, context, index, settings, times=200)
-    assert short == drawn(model, context, index, whole, times=200)
-    assert len(set(short)) > 3
-
-
-def test_a_top_k_wider_than_the_likely_tokens_is_still_kept(model: Model, context: Context, index: int):
-    settings = Sampling(temperature=8.0, top_k=40_000, top_p=1.0, min_p=0.0, seed=3)
-    whole = Sampling(temperature=8.0, top_k=40_000, top_p=1.0, min_p=0.0, seed=3, logit_bias={0: 0.0})
-    times = 20
-    assert drawn(model, context, index, settings, times=times) == drawn(
-        model, context, index, whole, times=times
-    )
-
-
 def test_top_k_top_p_and_min_p_narrow_the_choice(model: Model, context: Context, index: int):
     hot = {"temperature": 5.0, "seed": 1}
     for narrow in ({"top_k": 1}, {"top_p": 0.0}, {"min_p": 1.0}):
