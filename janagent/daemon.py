@@ -18,7 +18,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from janagent import __version__, paths
+from janagent import __version__, aio, paths
 from janagent.config import Settings, url_of
 from janagent.http.app import build_app, make_runner
 from janagent.lock import DaemonLock, RootHeld
@@ -44,7 +44,7 @@ def run(settings: Settings) -> int:
     try:
         with DaemonLock(settings.root) as lock:
             set_up_logging(settings)
-            asyncio.run(_serve(settings, lock))
+            aio.run(_serve(settings, lock))
     except (RootHeld, StartFailed, OSError) as error:
         print(f"janagent: {error}", file=sys.stderr)
         return 1

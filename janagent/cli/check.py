@@ -139,6 +139,6 @@ def _is_below(entry: ModelEntry, below: str) -> bool:
 
 def schema() -> None:
     """Print the JSON schema of a manifest, for editors."""
-    from janagent.folder.manifest import json_schema
+    from janagent.folder.schema import json_schema
 
     output.print_json(json_schema())

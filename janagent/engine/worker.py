@@ -14,7 +14,7 @@ from collections.abc import Callable
 import llama_cpp
 from aiohttp import web
 
-from janagent.aio import create_task
+from janagent import aio
 from janagent.children.wire import EngineSpec, ExitCode, Failed, Loading, Ready, Stats
 from janagent.engine.context import Context, ContextOptions, open_context
 from janagent.engine.embeddings import Embedder
@@ -46,7 +46,7 @@ def run(spec: EngineSpec, status: StatusPipe) -> int:
     engine_log = EngineLog()
     engine_log.install()
     engine_log.on_abort(_last_words(status))
-    return asyncio.run(_Worker(spec, status, engine_log).run())
+    return aio.run(_Worker(spec, status, engine_log).run())
 
 
 def _last_words(status: StatusPipe) -> Callable[[str], None]:
@@ -97,7 +97,7 @@ class _Worker:
         os.chmod(spec.socket_path, 0o600)
         self._status.is_ready = True
         self._status.send(Ready(ctx_len=spec.ctx_len, n_parallel=spec.n_parallel, warnings=warnings))
-        create_task(self._report(scheduler), name="stats")
+        aio.create_task(self._report(scheduler), name="stats")
         return await self._stopped
 
     def _load(self) -> tuple[Model, Context]:

@@ -36,7 +36,6 @@ from janagent.folder.sections import (
     SectionT,
     Vocabulary,
     dotted,
-    loose_forms,
     printable,
     read_section,
     unknown_field,
@@ -383,25 +382,3 @@ _START_VOCABULARY: Vocabulary = (
 
 def _over(below: SectionT, above: SectionT) -> SectionT:
     return below.model_copy(update={name: getattr(above, name) for name in above.model_fields_set})
-
-
-def json_schema() -> dict[str, Any]:
-    """The JSON schema of a manifest, for editors (`janagent schema`). Unknown fields are allowed."""
-    sections: dict[str, type[Section]] = {"init": InitParameters, "runtime": RuntimeParameters}
-    parameters = {name: _object_schema(loose_forms(section)) for name, section in sections.items()}
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "janagent manifest",
-        **_object_schema(
-            {
-                "$schema": {"type": "string"},
-                **loose_forms(TopLevel),
-                "parameters": _object_schema(parameters),
-                "metadata": _object_schema(loose_forms(Metadata)),
-            }
-        ),
-    }
-
-
-def _object_schema(properties: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "properties": properties}
