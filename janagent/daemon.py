@@ -78,11 +78,12 @@ async def _serve(settings: Settings, lock: DaemonLock) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     listeners = _listen(settings)  # before anything is started: a taken port is the likeliest failure
+    gc.disable()  # what a large folder holds all stays: looking for garbage in it would double the time
     try:
         with paths.socket_folder() as sockets:
             async with Runtime(settings, sockets=sockets) as runtime:
-                # What a large folder left behind lives as long as the daemon: no collection need look at it.
-                gc.freeze()
+                gc.freeze()  # nor does any later collection need to look at it
+                gc.enable()
                 runner = make_runner(build_app(runtime, settings), settings)
                 await runner.setup()
                 try:

@@ -104,8 +104,9 @@ class Runtime:
         probe = aio.create_task(self._memory.probe(), name="GPU probe")
         self._stack.push_async_callback(aio.cancel_and_wait, probe)
         await asyncio.to_thread(sweep, self._models)
-        await self._stack.enter_async_context(self._executor)
         await self._stack.enter_async_context(self._scanning)
+        # After the first scan, which would share the cores with the spare worker's start.
+        await self._stack.enter_async_context(self._executor)
         await probe
         self._see_memory()
         self._is_measured = True
@@ -287,7 +288,8 @@ class Runtime:
                 case _:
                     assert_never(action)
         for key in outcome.touched:
-            if self._feed.publish(key, self._machine.status(key)) and self._machine.status(key) is None:
+            status = self._machine.status(key)
+            if self._feed.publish(key, status) and status is None:
                 self._forget(key)
         if self._machine.has_engines:
             self._no_engines.clear()

@@ -104,7 +104,7 @@ class Machine:
     def story(self, key: str) -> tuple[str, ...]:
         """The last things that happened to a model, oldest first."""
         model = self._world.models.get(key)
-        return tuple(model.story) if model else ()
+        return model.story if model else ()
 
     # -- events ------------------------------------------------------------------------------------
 
@@ -200,7 +200,8 @@ class Machine:
             if old.manifest != entry.manifest:
                 model.overrides.clear()
         model.entry, model.is_present = entry, True
-        model.tell(f"is {entry.condition}: {entry.fault.message if entry.fault else entry.path}", now)
+        if not is_initial:  # ten thousand stories that begin alike are not worth their memory
+            model.tell(f"is {entry.condition}: {entry.fault.message if entry.fault else entry.path}", now)
         if entry.condition is Condition.COMPLETE:
             model.good = entry
             if model.failure is not None and model.failure.key != wanted_key(model, entry):

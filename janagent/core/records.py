@@ -4,7 +4,6 @@ Nobody outside `core` holds one of these; others see `ModelStatus`.
 """
 
 import itertools
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -98,7 +97,8 @@ class Model:
     crashes: int = 0
     last_used_at: float = 0.0
     is_remote_stopped: bool = False
-    story: deque[str] = field(default_factory=lambda: deque(maxlen=STORY_LINES))
+    story: tuple[str, ...] = ()
+    """What happened to it, oldest first; a bounded tail."""
 
     @property
     def key(self) -> str:
@@ -135,7 +135,7 @@ class Model:
 
     def tell(self, line: str, now: float) -> None:
         """Add a line to the story."""
-        self.story.append(f"{now:.3f} {line}")
+        self.story = (*self.story[1 - STORY_LINES :], f"{now:.3f} {line}")
 
     def move(self, engine: Engine, trigger: Trigger, now: float) -> None:
         """Move `engine` along the table; it leaves the model when it is gone. Raises InvalidTransition."""

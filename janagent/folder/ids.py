@@ -147,7 +147,8 @@ class IdIndex:
             return
         holder = self._owner.get(name)
         if holder is None or (_PLAIN, holder) not in claims:
-            self._owner[name] = min(claims, key=_preference)[1]
+            best = claims[0] if len(claims) == 1 else min(claims, key=_preference)
+            self._owner[name] = best[1]
 
     def _show(self, key: str) -> bool:
         """Work out id and aliases of `key`; whether they differ from before."""

@@ -59,8 +59,7 @@ def model_list(objects: Iterable[bytes]) -> bytes:
 class _Rendered:
     """The JSON of one model, with what it was made from: if that is the same, so is the JSON."""
 
-    entry: ModelEntry
-    momentary: tuple[object, ...]
+    status: ModelStatus
     body: bytes
 
 
@@ -73,10 +72,9 @@ class Renderer:
     def render(self, status: ModelStatus) -> bytes:
         """`model_object` as JSON."""
         key = status.entry.key
-        momentary = (status.state, status.error, status.progress, status.warnings, status.overrides)
         kept = self._kept.get(key)
-        if kept is None or kept.entry is not status.entry or kept.momentary != momentary:
-            kept = self._kept[key] = _Rendered(status.entry, momentary, encode(model_object(status)))
+        if kept is None or (kept.status is not status and kept.status != status):
+            kept = self._kept[key] = _Rendered(status, encode(model_object(status)))
         return kept.body
 
     def render_list(self, statuses: Iterable[ModelStatus], *, known: int) -> bytes:
