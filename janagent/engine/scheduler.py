@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 _STALL_S = 0.2
 _CHUNK_S = 0.6
 _MIN_CHUNK = 32
+#: how long an idle engine waits for further requests of the same moment: a share of the first one's prefill
+_GATHER_SHARE = 0.03
+_GATHER_MAX_S = 0.004
 
 Update = tuple[Generation, Progress]
 
@@ -163,11 +166,26 @@ class Scheduler:
 
     def _wait_for_work(self) -> bool:
         with self._changed:
+            was_idle = False
             while not (self._stopping or self._has_work()):
+                was_idle = True
                 self._changed.wait()
+            if was_idle and self._waiting:
+                self._gather()
             if not self._stopping:
                 self._admit()
             return not self._stopping
+
+    def _gather(self) -> None:
+        """Let requests that come together start together: prompts that share a step cost less than one after
+        the other, and answers that advance in step end in step."""
+        prefill_s = self._prefill_token_s * sum(
+            request.generations[0].prompt.size for request in self._waiting
+        )
+        self._changed.wait_for(
+            lambda: self._stopping or len(self._waiting) >= len(self._slots),
+            timeout=min(_GATHER_MAX_S, _GATHER_SHARE * prefill_s),
+        )
 
     def _has_work(self) -> bool:
         if self._waiting and any(slot.generation is None for slot in self._slots):
