@@ -208,8 +208,8 @@ class Executor:
                 case wire.Stats():
                     running.stats = line
                     self._post(ev.StepsSeen(action.engine, line.live, line.steps))
-                case wire.Spare():
-                    pass
+                case wire.Spare() | wire.Planned() | wire.Fetching() | wire.Fetched() | wire.FetchFailed():
+                    pass  # a fetcher's words, or one from before this engine was one
                 case _:
                     assert_never(line)
 

@@ -21,6 +21,7 @@ class ExitCode(IntEnum):
     BAD_SPEC = 64
     LOAD_FAILED = 65
     PARENT_GONE = 66
+    FETCH_FAILED = 67
 
 
 class Wire(BaseModel):
@@ -56,6 +57,67 @@ class EngineSpec(Wire):
     embedding: bool = True
     queue_limit: int = Field(default=256, ge=0)
     reader_stall_s: float = Field(default=600.0, gt=0)
+
+
+class FetchSpec(Wire):
+    """What a fetcher is to bring, and where to.
+
+    `folder` is where the manifest lies; files of a repo keep their paths below it. `key` names the model, and
+    `record_path` is the file that says a fetch for it is unfinished. The budgets are for a choice among
+    quantizations; `ctx_len` and `n_parallel` are the manifest's, None where it is silent. The hub's token
+    comes in the environment, never in here.
+    """
+
+    key: str
+    model_id: str
+    folder: str
+    record_path: str
+    origin: str | None = None
+    import_format: Literal["default", "thebloke", "janhq"] = "default"
+    download_url: str | None = None
+    files: tuple[str, ...] = ()
+    hub_endpoint: str | None = None
+    ram_bytes: int = Field(default=0, ge=0)
+    gpu_bytes: int = Field(default=0, ge=0)
+    ctx_len: int | None = None
+    n_parallel: int | None = None
+
+
+class Planned(Wire):
+    """What is going to be fetched; `note` says what was chosen and why. Sizes nobody told count as 0."""
+
+    event: Literal["planned"] = "planned"
+    files: int
+    total_bytes: int
+    note: str = ""
+
+
+class Fetching(Wire):
+    """How far the fetch is; at most ten of these a second. `eta_s` is None while nobody can tell."""
+
+    event: Literal["fetching"] = "fetching"
+    done_bytes: int
+    total_bytes: int
+    bytes_per_s: float
+    eta_s: float | None = None
+    files: int
+
+
+class Fetched(Wire):
+    """All files are in place and right. `defaults` are parameters that the repo recommends."""
+
+    event: Literal["fetched"] = "fetched"
+    defaults: dict[str, Any] = Field(default_factory=dict)
+
+
+class FetchFailed(Wire):
+    """The fetcher gives up and exits. Unless `is_permanent`, trying again later may help."""
+
+    event: Literal["fetch_failed"] = "fetch_failed"
+    code: str
+    message: str
+    is_permanent: bool
+    retry_after_s: float | None = None
 
 
 class Spare(Wire):
@@ -103,7 +165,10 @@ class Stats(Wire):
     requests: int = 0
 
 
-StatusLine = Annotated[Spare | Loading | Ready | Failed | Stats, Field(discriminator="event")]
+StatusLine = Annotated[
+    Spare | Loading | Ready | Failed | Stats | Planned | Fetching | Fetched | FetchFailed,
+    Field(discriminator="event"),
+]
 _status: TypeAdapter[StatusLine] = TypeAdapter(StatusLine)
 
 
