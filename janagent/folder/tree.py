@@ -163,11 +163,9 @@ class Tree:
         stack = [(top, real)]
         while stack:
             name, real = stack.pop()
-            try:
-                found = os.stat(real)
-            except OSError:
+            identity = _identity(real)
+            if identity is None:
                 continue
-            identity = (found.st_dev, found.st_ino)
             if seen.setdefault(identity, name) != name:
                 continue
             folder = self._look(name, real, identity)
@@ -220,11 +218,9 @@ class Tree:
         stack = [(top, real)]
         while stack:
             name, real = stack.pop()
-            try:
-                found = os.stat(real)
-            except OSError:
+            identity = _identity(real)
+            if identity is None:
                 continue
-            identity = (found.st_dev, found.st_ino)
             holder = self._names.get(identity, name)
             if holder != name:
                 if self._is_still(holder, identity):
@@ -236,11 +232,8 @@ class Tree:
                 stack.extend((join(name, sub), f"{real}/{sub}") for sub in folder.listing.subfolders)
 
     def _is_still(self, name: str, identity: tuple[int, int]) -> bool:
-        try:
-            found = os.stat(self.folders[name].real)
-        except (KeyError, OSError):
-            return False
-        return (found.st_dev, found.st_ino) == identity
+        folder = self.folders.get(name)
+        return folder is not None and _identity(folder.real) == identity
 
     def _has_folder_links(self) -> bool:
         return any(_folder_links(folder.listing) for folder in self.folders.values() if folder.listing.links)
@@ -336,6 +329,15 @@ class Tree:
                 self._ghosts.discard(name)
                 if folder.is_gone:
                     del self.folders[name]
+
+
+def _identity(real: str) -> tuple[int, int] | None:
+    """Device and inode; None when nothing is there."""
+    try:
+        found = os.stat(real)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _is_file(listing: Listing, name: str) -> bool:

@@ -6,6 +6,7 @@ nothing of manifests or models. Neighbours: `watches` has the watches themselves
 """
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import Iterable
@@ -18,11 +19,13 @@ from janagent.folder.filesystems import limit_sentence, unwatchable_sentence
 from janagent.folder.quiet import Quiet, Wake
 from janagent.folder.watches import Linked, OverflowListener, Watches
 
+log = logging.getLogger(__name__)
+
 CHECK_S: Final = 1.0
 """How often the models folder is checked for having been moved, replaced, mounted or unmounted."""
 POLL_S: Final = 3.0
 RETRY_S: Final = 60.0
-"""How often a watch that failed for a limit is tried again."""
+"""How often a watch that failed, for a limit or for a bug of ours, is tried again."""
 
 
 class Watcher:
@@ -46,6 +49,7 @@ class Watcher:
         self._task: asyncio.Task[None] | None = None
         self._attention = asyncio.Event()
         self._is_stopping = False
+        self._next_poll = self._next_retry = 0.0
         self._watches = Watches(self._report)
         self._lock = threading.Lock()
         self._folders: set[str] | None = set()
@@ -97,30 +101,38 @@ class Watcher:
     # The slow side: a task that checks, repairs and polls
 
     async def _maintain(self) -> None:
-        next_poll = time.monotonic()
-        next_retry = next_poll + RETRY_S
+        wait_s = min(CHECK_S, self._poll_s)
+        self._next_retry = time.monotonic() + RETRY_S
         while not self._is_stopping:
             try:
-                async with asyncio.timeout(min(CHECK_S, self._poll_s)):
+                async with asyncio.timeout(wait_s):
                     await self._attention.wait()
             except TimeoutError:
                 pass
             self._attention.clear()
             if self._is_stopping:
                 return
-            now = time.monotonic()
-            is_retry = self._watches.error is not None and now >= next_retry
-            if is_retry or await asyncio.to_thread(self._watches.is_stale, self._models):
-                await asyncio.to_thread(self._watches.arm, self._models, self._linked)
-                next_retry = now + RETRY_S
-                self._add(None)
-            else:
-                newly_watched = await asyncio.to_thread(self._watches.link, self._linked)
-                if newly_watched:  # what changed before the watch was there
-                    self._add(newly_watched)
-            if self.is_polling and now >= next_poll:
-                next_poll = now + self._poll_s
-                self._add(None)
+            try:
+                await self._check()
+                wait_s = min(CHECK_S, self._poll_s)
+            except Exception:
+                wait_s = RETRY_S
+                log.exception("the watches could not be checked; trying again in %.0f s", wait_s)
+
+    async def _check(self) -> None:
+        now = time.monotonic()
+        is_retry = self._watches.error is not None and now >= self._next_retry
+        if is_retry or await asyncio.to_thread(self._watches.is_stale, self._models):
+            await asyncio.to_thread(self._watches.arm, self._models, self._linked)
+            self._next_retry = now + RETRY_S
+            self._add(None)
+        else:
+            newly_watched = await asyncio.to_thread(self._watches.link, self._linked)
+            if newly_watched:  # what changed before the watch was there
+                self._add(newly_watched)
+        if self.is_polling and now >= self._next_poll:
+            self._next_poll = now + self._poll_s
+            self._add(None)
 
     def _add(self, folders: Iterable[str] | None, closed: Iterable[str] = ()) -> None:
         if self._quiet is not None and not self._is_stopping:

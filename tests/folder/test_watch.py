@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from janagent.folder import watch
 from janagent.folder.watch import Watcher
+from janagent.folder.watches import Watches
 
 DEADLINE_S = 10.0
 SILENCE_S = 0.4
@@ -216,6 +218,27 @@ async def test_a_models_folder_that_comes_later_is_noticed_and_watched(tmp_path:
         await wakes.until(lambda: wakes.all > 0)
         (models / "x.json").write_text("{}")
         await wakes.until(lambda: "x.json" in wakes.closed)
+
+
+async def test_a_check_that_fails_is_logged_and_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    is_stale, failed = Watches.is_stale, threading.Event()
+
+    def fail_once(watches: Watches, models: Path) -> bool:
+        if failed.is_set():
+            return is_stale(watches, models)
+        failed.set()
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(Watches, "is_stale", fail_once)
+    monkeypatch.setattr(watch, "RETRY_S", 0.1)
+    models = tmp_path / "root" / "models"
+    async with watching(models) as (_, wakes):
+        await asyncio.to_thread(failed.wait, DEADLINE_S)
+        models.mkdir(parents=True)
+        await wakes.until(lambda: wakes.all > 0)
+    assert "the watches could not be checked" in caplog.text
 
 
 async def test_a_models_folder_that_is_moved_away_and_back_is_noticed(models: Path) -> None:
