@@ -4,6 +4,7 @@ Unknown fields are ignored and null means unset, as OpenAI's API has it. Fields 
 refused rather than silently dropped where dropping them would change the answer.
 """
 
+import asyncio
 import json
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -15,11 +16,20 @@ from janagent.engine.faults import RequestError, unsupported
 MAX_STOPS = 16
 MAX_ANSWERS = 128
 MAX_INPUTS = 2048
+LARGE_BYTES = 1 << 20
+"""A larger body is parsed in a thread: that of a few megabytes of tokens takes as long as many steps."""
 
 StopString = Annotated[str, StringConstraints(max_length=1024)]
 StopStrings = Annotated[list[StopString], Field(max_length=MAX_STOPS)]
 Count = Annotated[int, Field(ge=0)]
 TokenId = Annotated[int, Field(ge=0)]
+Prompts = (
+    str
+    | Annotated[list[str], Field(fail_fast=True)]
+    | Annotated[list[TokenId], Field(fail_fast=True)]
+    | Annotated[list[list[TokenId]], Field(fail_fast=True)]
+)
+"""What fits one alternative fails the others with its first item; a million faults would take a second."""
 
 
 def _stops(value: Any) -> Any:
@@ -67,7 +77,7 @@ class SamplingBody(Body):
     stream_options: StreamOptions | None = None
     n: int | None = Field(default=None, ge=1, le=MAX_ANSWERS)
     stop: Annotated[StopStrings | None, BeforeValidator(_stops)] = None
-    seed: int | None = None
+    seed: int | None = Field(default=None, ge=-(1 << 63), le=(1 << 63) - 1)
     temperature: float | None = Field(default=None, ge=0, le=100, allow_inf_nan=False)
     top_k: int | None = Field(default=None, ge=-1)
     top_p: float | None = Field(default=None, ge=0, le=1)
@@ -107,7 +117,7 @@ class ChatBody(SamplingBody):
 class CompletionBody(SamplingBody):
     """POST /v1/completions."""
 
-    prompt: str | list[str] | list[TokenId] | list[list[TokenId]] = ""
+    prompt: Prompts = ""
     suffix: str | None = None
     echo: bool | None = None
     logprobs: int | None = Field(default=None, ge=0, le=20)
@@ -116,12 +126,19 @@ class CompletionBody(SamplingBody):
 class EmbeddingBody(Body):
     """POST /v1/embeddings."""
 
-    input: str | list[str] | list[TokenId] | list[list[TokenId]]
+    input: Prompts
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: int | None = Field(default=None, ge=1)
 
 
 AnyBody = TypeVar("AnyBody", bound=Body)
+
+
+async def read_body(data: bytes, kind: type[AnyBody]) -> AnyBody:
+    """`parse_body`, out of the way of running answers."""
+    if len(data) > LARGE_BYTES:
+        return await asyncio.to_thread(parse_body, data, kind)
+    return parse_body(data, kind)
 
 
 def parse_body(data: bytes, kind: type[AnyBody]) -> AnyBody:

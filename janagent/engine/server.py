@@ -11,7 +11,7 @@ from janagent.engine.generating import Generator, Wanted
 from janagent.engine.model import Model, Tokens
 from janagent.engine.prompt import ChatPrompt, PromptError
 from janagent.engine.replies import errors, json_reply
-from janagent.engine.requests import ChatBody, CompletionBody, parse_body
+from janagent.engine.requests import ChatBody, CompletionBody, read_body
 from janagent.engine.scheduler import Scheduler
 from janagent.engine.tokenizing import chat_tokens, each, prompt_tokens
 from janagent.engine.vectors import Vectors
@@ -55,7 +55,7 @@ class Server:
         return json_reply({"status": "ok", "live": live, "queued": queued})
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
-        body = parse_body(await request.read(), ChatBody)
+        body = await read_body(await request.read(), ChatBody)
         self._require_generation()
         limit, param = body.max_tokens, "max_tokens"
         if body.max_completion_tokens is not None:
@@ -85,7 +85,7 @@ class Server:
         return self._fitting(await chat_tokens(self._model, text), param="messages")
 
     async def _complete(self, request: web.Request) -> web.StreamResponse:
-        body = parse_body(await request.read(), CompletionBody)
+        body = await read_body(await request.read(), CompletionBody)
         self._require_generation()
         if body.echo and body.logprobs is not None:
             raise unsupported("logprobs", "not supported together with echo by this engine")

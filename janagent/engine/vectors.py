@@ -15,7 +15,7 @@ from janagent.engine.embeddings import RANK, Embedder, EmbeddingError, Job, norm
 from janagent.engine.faults import RequestError, engine_lost
 from janagent.engine.model import Model, Tokens
 from janagent.engine.replies import clean, queue_full
-from janagent.engine.requests import MAX_INPUTS, EmbeddingBody, parse_body
+from janagent.engine.requests import MAX_INPUTS, EmbeddingBody, read_body
 from janagent.engine.tokenizing import checked, each, tokenized
 from janagent.engine.work import QueueFull
 
@@ -33,7 +33,7 @@ class Vectors:
 
     async def answer(self, request: web.Request) -> web.Response:
         """The handler. Raises RequestError."""
-        body = parse_body(await request.read(), EmbeddingBody)
+        body = await read_body(await request.read(), EmbeddingBody)
         embedder = self._embedder
         if embedder is None:
             raise RequestError(

@@ -168,7 +168,7 @@ class RuntimeParameters(Section):
     presence_penalty: Annotated[float, Field(ge=-2, le=2), NUMBER] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2), NUMBER] | None = None
     repeat_penalty: Annotated[float, Field(gt=0, le=5), NUMBER] | None = None
-    seed: Annotated[int, Field(ge=-(1 << 63), lt=1 << 63), WHOLE] | None = Field(
+    seed: Annotated[int, Field(ge=-(1 << 63), le=(1 << 63) - 1), WHOLE] | None = Field(
         default=None, description="-1: random."
     )
     stop: Annotated[tuple[str, ...], Field(max_length=MAX_STOP_STRINGS), TEXTS] | None = None

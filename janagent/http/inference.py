@@ -11,7 +11,7 @@ from aiohttp import web
 
 from janagent.http.context import API
 from janagent.http.errors import ApiError, invalid
-from janagent.http.jsonbody import encode_strictly, parse_object, read_body
+from janagent.http.jsonbody import LARGE_BYTES, encode_for_engine, parse_body, read_body
 from janagent.http.proxy import Exchange, forward
 from janagent.http.routing import ENDPOINTS, Endpoint, parse_deployment_path
 
@@ -37,15 +37,15 @@ async def azure_route(request: web.Request) -> web.StreamResponse:
 async def _answer(request: web.Request, endpoint: Endpoint, *, deployment: str | None) -> web.StreamResponse:
     api = request.app[API]
     limits = api.limits
-    body = parse_object(
-        await read_body(request, limit_bytes=limits.max_body_bytes, idle_s=limits.body_idle_s)
-    )
+    raw = await read_body(request, limit_bytes=limits.max_body_bytes, idle_s=limits.body_idle_s)
+    is_large = len(raw) > LARGE_BYTES
+    body = await parse_body(raw)
     if deployment is not None:
         body["model"] = deployment
     check(endpoint, body)
     key = api.runtime.resolve(body["model"])
-    encode_strictly(body)  # what no engine could be sent must not wake one
-    return await forward(request, Exchange(key=key, endpoint=endpoint, body=body))
+    await encode_for_engine(body, is_large=is_large)  # what no engine could be sent must not wake one
+    return await forward(request, Exchange(key=key, endpoint=endpoint, body=body, is_large=is_large))
 
 
 def check(endpoint: Endpoint, body: Mapping[str, Any]) -> None:

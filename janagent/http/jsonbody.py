@@ -6,6 +6,8 @@ Of duplicate keys the last one wins, here and for everything behind us, because 
 
 import asyncio
 import json
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 from aiohttp import web
@@ -14,6 +16,34 @@ from janagent.core.faults import Refusal
 
 MAX_DEPTH = 128
 """Arrays and objects inside one another. Chat messages with tool schemas stay far below."""
+LARGE_BYTES = 2**20
+"""A larger body is read and written in a thread: tens of megabytes take a second, and streams would stall.
+
+Within one call into the json module no other thread gets its turn, so the thread also works in steps.
+"""
+_STEP_ITEMS = 200
+
+
+def _dumps(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _dumps_in_steps(value: Any) -> str:
+    """The same text, made of many short calls."""
+    match value:
+        case dict():
+            return (
+                "{"
+                + ",".join(f"{_dumps(name)}:{_dumps_in_steps(part)}" for name, part in value.items())
+                + "}"
+            )
+        case [list(), *_]:
+            return "[" + ",".join(map(_dumps_in_steps, value)) + "]"
+        case list():
+            starts = range(0, len(value), _STEP_ITEMS)
+            return "[" + ",".join(_dumps(value[start : start + _STEP_ITEMS])[1:-1] for start in starts) + "]"
+        case _:
+            return _dumps(value)
 
 
 def encode(value: Any) -> bytes:
@@ -21,10 +51,17 @@ def encode(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
-def encode_strictly(value: Any) -> bytes:
+async def encode_for_engine(body: Mapping[str, Any], *, is_large: bool) -> bytes:
+    """`encode_strictly`, out of the way of other requests."""
+    if is_large:
+        return await asyncio.to_thread(encode_strictly, body, dumps=_dumps_in_steps)
+    return encode_strictly(body)
+
+
+def encode_strictly(value: Any, *, dumps: Callable[[Any], str] = _dumps) -> bytes:
     """JSON as UTF-8 for an engine. Raises Refusal for what JSON over UTF-8 cannot say."""
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+        return dumps(value).encode()
     except UnicodeEncodeError:
         raise Refusal("invalid_json", "The body holds half a surrogate pair (\\ud800-\\udfff).") from None
     except ValueError:
@@ -54,10 +91,17 @@ async def read_body(request: web.Request, *, limit_bytes: int, idle_s: float) ->
         parts.append(part)
 
 
-def parse_object(body: bytes) -> dict[str, Any]:
+async def parse_body(body: bytes) -> dict[str, Any]:
+    """`parse_object`, out of the way of other requests."""
+    if len(body) > LARGE_BYTES:
+        return await asyncio.to_thread(parse_object, body, hooks=_STEPS)
+    return parse_object(body)
+
+
+def parse_object(body: bytes, *, hooks: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
     """The JSON object that `body` is. Raises Refusal; the message gives line and column, never the text."""
     try:
-        value = json.loads(body.decode("utf-8-sig"), parse_constant=_refuse_constant)
+        value = json.loads(body.decode("utf-8-sig"), parse_constant=_refuse_constant, **hooks)
     except UnicodeDecodeError:
         raise Refusal("invalid_json", "The body is not UTF-8.") from None
     except json.JSONDecodeError as error:
@@ -86,6 +130,22 @@ def _check_depth(value: Any) -> None:
         if not level:
             return
     raise _too_deep()
+
+
+def _int(text: str) -> int:
+    return int(text)
+
+
+def _float(text: str) -> float:
+    return float(text)
+
+
+def _dict(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    return dict(pairs)
+
+
+_STEPS: Mapping[str, Any] = {"parse_int": _int, "parse_float": _float, "object_pairs_hook": _dict}
+"""What json does itself, as Python functions: when it calls one, another thread may get its turn."""
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -24,7 +24,7 @@ from janagent.feed import Closed
 from janagent.http.context import API, REQUEST_ID
 from janagent.http.errors import error_event
 from janagent.http.fill import fill_in
-from janagent.http.jsonbody import encode_strictly
+from janagent.http.jsonbody import encode_for_engine
 from janagent.http.routing import Endpoint
 from janagent.http.streams import StallGuard, break_off
 from janagent.runtime import Lease, Runtime
@@ -60,6 +60,7 @@ class Exchange:
     key: str
     endpoint: Endpoint
     body: Mapping[str, Any]
+    is_large: bool = False
 
 
 async def forward(request: web.Request, exchange: Exchange) -> web.StreamResponse:
@@ -94,7 +95,7 @@ class _Relay:
         try:
             return await lease.session.post(
                 f"{lease.base_url}/v1/{endpoint}",
-                data=encode_strictly(body),
+                data=await encode_for_engine(body, is_large=self._exchange.is_large),
                 headers={
                     "Content-Type": "application/json",
                     "X-Request-Id": self._request[REQUEST_ID],

@@ -3,10 +3,18 @@
 import json
 from typing import Any
 
+import pydantic
 import pytest
 
 from janagent.engine.faults import RequestError
-from janagent.engine.requests import ChatBody, CompletionBody, EmbeddingBody, parse_body
+from janagent.engine.requests import (
+    LARGE_BYTES,
+    ChatBody,
+    CompletionBody,
+    EmbeddingBody,
+    parse_body,
+    read_body,
+)
 
 HI = [{"role": "user", "content": "hi"}]
 
@@ -47,6 +55,7 @@ def test_a_body_that_is_no_json_object_is_refused(data: bytes):
         ({"stop": ["x", 3]}, "stop[1]"),
         ({"stop": "x" * 5000}, "stop[0]"),
         ({"seed": "lucky"}, "seed"),
+        ({"seed": 1 << 63}, "seed"),
         ({"stream": "yes"}, "stream"),
         ({"stream_options": {"include_usage": 1}}, "stream_options.include_usage"),
         ({"logit_bias": {"5": 1000}}, "logit_bias"),
@@ -123,6 +132,21 @@ def test_further_fields_of_a_message_reach_the_template():
 @pytest.mark.parametrize("prompt", ["a", ["a", "b"], [1, 2], [[1], [2, 3]]])
 def test_a_prompt_may_be_text_texts_tokens_or_lists_of_tokens(prompt: Any):
     assert parse_body(json.dumps({"prompt": prompt}).encode(), CompletionBody).prompt == prompt
+
+
+async def test_a_large_body_is_read_as_a_small_one_is():
+    data = json.dumps({"input": [12345] * 200_000}).encode()
+    assert len(data) > LARGE_BYTES
+    assert await read_body(data, EmbeddingBody) == parse_body(data, EmbeddingBody)
+    with pytest.raises(RequestError, match="not valid JSON"):
+        await read_body(data[:-1], EmbeddingBody)
+
+
+def test_a_wrong_token_among_many_is_one_fault_and_not_as_many_as_there_are_tokens():
+    with pytest.raises(RequestError) as caught:
+        parse_body(json.dumps({"prompt": [*range(10_000), 1.5]}).encode(), CompletionBody)
+    assert isinstance(caught.value.__cause__, pydantic.ValidationError)
+    assert caught.value.__cause__.error_count() < 10
 
 
 @pytest.mark.parametrize("prompt", [5, [1, "a"], [-1], [[1], "a"], {"a": 1}, [1.5]])

@@ -196,6 +196,7 @@ def test_ten_thousand_unknown_fields_make_a_short_list_of_warnings() -> None:
         (runtime(temperature=-0.1), "parameters.runtime.temperature: -0.1 is not possible"),
         (runtime(top_p=1.1), "parameters.runtime.top_p: 1.1 is not possible; allowed: a number from 0 to 1"),
         (runtime(repeat_penalty=0), "allowed: a number above 0 to 5"),
+        (runtime(seed="lucky"), "allowed: a whole number from -9223372036854775808 to 9223372036854775807"),
         (
             runtime(stop=["a", 5]),
             "parameters.runtime.stop[1]: 5 is not possible; allowed: a text, or a list of at most 16",

@@ -1,11 +1,23 @@
 """`janagent.http.jsonbody`: bodies within bounds."""
 
+import asyncio
+import json
 import math
+from collections.abc import Awaitable
+from typing import Any
 
 import pytest
 
 from janagent.core.faults import Refusal
-from janagent.http.jsonbody import MAX_DEPTH, encode, encode_strictly, parse_object
+from janagent.http.jsonbody import (
+    LARGE_BYTES,
+    MAX_DEPTH,
+    encode,
+    encode_for_engine,
+    encode_strictly,
+    parse_body,
+    parse_object,
+)
 
 
 def refused(body: bytes) -> Refusal:
@@ -79,3 +91,48 @@ def test_a_number_out_of_range_is_not_sent_to_an_engine() -> None:
     assert math.isinf(value["temperature"])
     with pytest.raises(Refusal, match="out of range"):
         encode_strictly(value)
+
+
+LARGE = {
+    "tokens": [*range(300_000)],
+    "lists": [[1, 2], [], "three", {"four": [0.5, -1e-3, True, None]}],
+    "text": 'ä "quoted" \\ \n' * 1000,
+    "messages": [{"role": "user", "content": "hi"}] * 1000,
+    "nothing": [],
+}
+
+
+async def test_a_large_body_is_read_and_written_as_a_small_one_is() -> None:
+    body = encode_strictly(LARGE)
+    assert len(body) > LARGE_BYTES
+    assert await parse_body(body) == LARGE
+    assert await encode_for_engine(LARGE, is_large=True) == body
+
+
+@pytest.mark.parametrize(
+    "wrong", [b'{"a": NaN}', b'{"a": ' + b"9" * 5000 + b"}", b"[]", b"{", b"[" * 10_000, b'"\xff"']
+)
+async def test_a_large_body_is_refused_as_a_small_one_is(wrong: bytes) -> None:
+    with pytest.raises(Refusal) as caught:
+        await parse_body(b" " * LARGE_BYTES + wrong)
+    assert caught.value.code == "invalid_json"
+    for value in ({"a": "\ud800"}, {"a": [[], math.inf]}):
+        with pytest.raises(Refusal):
+            await encode_for_engine(value, is_large=True)
+
+
+async def turns_during(work: Awaitable[Any]) -> int:
+    """How often the event loop came round while `work` was done."""
+    task, turns = asyncio.ensure_future(work), 0  # noqa: TID251
+    while not task.done():
+        await asyncio.sleep(0.001)
+        turns += 1
+    await task
+    return turns
+
+
+async def test_other_requests_get_their_turn_while_a_large_body_is_read_or_written() -> None:
+    value = {"input": [12345] * 1_000_000}
+    body = json.dumps(value).encode()
+    assert await turns_during(parse_body(body)) >= 10
+    assert await turns_during(encode_for_engine(value, is_large=True)) >= 5
