@@ -23,8 +23,10 @@ from janagent.children.logs import LogRing
 from janagent.children.pool import EnginePool
 from janagent.children.spawn import Child
 from janagent.core import events as ev
-from janagent.core.actions import RemoveFiles, StartEngine, StopEngine, Work
+from janagent.core.actions import RemoveFiles, StartEngine, StartFetch, StopEngine, StopFetch, Work
+from janagent.fetchers import Fetchers
 from janagent.folder.entry import ModelEntry, Role
+from janagent.folder.records import discard
 from janagent.folder.removal import remove_files
 
 log = logging.getLogger(__name__)
@@ -76,8 +78,10 @@ class Executor:
         post: Callable[[ev.Event], None],
         logs_of: Callable[[str], LogRing],
         queue_limit: int,
+        fetchers: Fetchers,
     ) -> None:
         self._pool = pool
+        self._fetchers = fetchers
         self._sockets = sockets
         self._models = models
         self._post = post
@@ -98,6 +102,7 @@ class Executor:
         for running in self._running.values():
             if running.child is not None:
                 running.child.kill()
+        self._fetchers.kill_all()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=10)
         await aio.cancel_and_wait(*self._tasks)
@@ -132,6 +137,10 @@ class Executor:
                 self._spawn(self._run_engine(running), name=f"engine {action.engine} {action.entry.id}")
             case StopEngine():
                 self._spawn(self._stop_engine(action), name=f"stop engine {action.engine}")
+            case StartFetch():
+                self._spawn(self._fetchers.run(action), name=f"fetch {action.entry.id}")
+            case StopFetch():
+                self._spawn(self._fetchers.stop(action), name=f"stop fetch {action.fetch}")
             case RemoveFiles():
                 self._spawn(self._remove_files(action), name=f"remove {action.key}")
             case _:
@@ -227,6 +236,7 @@ class Executor:
         error: str | None = None
         try:
             await asyncio.to_thread(remove_files, action.entry, models=self._models)
+            await asyncio.to_thread(discard, self._models, action.key)
         except OSError as problem:
             error = f"{problem.filename or action.entry.path}: {problem.strerror or problem}"
         except Exception as problem:  # whoever waits must hear of it

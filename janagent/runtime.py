@@ -22,7 +22,16 @@ from janagent.children.logs import LogRing
 from janagent.children.pool import ENGINE_ARGV, EnginePool
 from janagent.config import Settings
 from janagent.core import events as ev
-from janagent.core.actions import Answer, GrantLease, RefuseLease, RemoveFiles, StartEngine, StopEngine
+from janagent.core.actions import (
+    Answer,
+    GrantLease,
+    RefuseLease,
+    RemoveFiles,
+    StartEngine,
+    StartFetch,
+    StopEngine,
+    StopFetch,
+)
 from janagent.core.faults import Refusal
 from janagent.core.limits import Limits
 from janagent.core.machine import Machine
@@ -30,6 +39,7 @@ from janagent.core.memory import Budget
 from janagent.core.status import ModelStatus, State
 from janagent.executor import BASE_URL, Executor, Running, Totals
 from janagent.feed import Feed, MachineChanged, Subscription
+from janagent.fetchers import FETCH_ARGV, Fetchers
 from janagent.folder.catalog import Catalog
 from janagent.folder.entry import CatalogChange
 from janagent.folder.manifest import ManifestError, apply_start_parameters
@@ -60,15 +70,30 @@ class Runtime:
     """The running system: an async context manager that scans, decides, starts and stops."""
 
     def __init__(
-        self, settings: Settings, *, sockets: Path, engine_argv: Sequence[str] = ENGINE_ARGV
+        self,
+        settings: Settings,
+        *,
+        sockets: Path,
+        engine_argv: Sequence[str] = ENGINE_ARGV,
+        fetch_argv: Sequence[str] = FETCH_ARGV,
     ) -> None:
-        """`engine_argv` starts one engine; another program that speaks `children.wire` will do for tests."""
+        """`engine_argv` starts one engine, `fetch_argv` one fetcher; other programs that speak
+        `children.wire` will do for tests."""
         self.settings = settings
         self._models = paths.models_dir(settings.root)
         self._memory = MemoryWatch(settings)
         self._machine = Machine(limits=limits_of(settings), budget=Budget(0))
         self._catalog = Catalog(settings.root, default_root=settings.root == paths.default_root())
         self._scanning = Scanning(self._catalog, rescan_s=settings.rescan_s, changed=self._catalog_changed)
+        self._fetchers = Fetchers(
+            models=self._models,
+            # Not the default: the fetcher knows HF_ENDPOINT too.
+            hub_endpoint=settings.hub_endpoint if "hub_endpoint" in settings.model_fields_set else None,
+            post=self.dispatch,
+            logs_of=self.logs,
+            look=self._scanning.look,
+            argv=fetch_argv,
+        )
         self._executor = Executor(
             pool=EnginePool(argv=engine_argv, spare=settings.spare_worker),
             sockets=sockets,
@@ -76,6 +101,7 @@ class Runtime:
             post=self.dispatch,
             logs_of=self.logs,
             queue_limit=settings.queue_limit,
+            fetchers=self._fetchers,
         )
         self._feed = Feed()
         self._logs: dict[str, LogRing] = {}
@@ -105,6 +131,8 @@ class Runtime:
         self._stack.push_async_callback(aio.cancel_and_wait, probe)
         await asyncio.to_thread(sweep, self._models)
         await self._stack.enter_async_context(self._scanning)
+        if not self._held_back or not self._held_back[0].offline:
+            await asyncio.to_thread(self._fetchers.sweep, self._catalog.entries())
         # After the first scan, which would share the cores with the spare worker's start.
         await self._stack.enter_async_context(self._executor)
         await probe
@@ -283,7 +311,7 @@ class Runtime:
                     self._settle(number, refusal)
                 case Answer(waiter=number, refusal=refusal):
                     self._settle(number, refusal or 0)
-                case StartEngine() | StopEngine() | RemoveFiles():
+                case StartEngine() | StopEngine() | StartFetch() | StopFetch() | RemoveFiles():
                     self._executor.start(action)
                 case _:
                     assert_never(action)
@@ -352,4 +380,6 @@ def limits_of(settings: Settings) -> Limits:
         drain_s=settings.drain_s,
         load_wait_s=settings.load_wait_s,
         stall_s=settings.stall_s,
+        max_fetches=settings.max_downloads,
+        may_fetch=not settings.offline,
     )

@@ -39,6 +39,7 @@ class Scanning:
         self._recheck_at: float | None = None
         self._recheck_folders: frozenset[str] = frozenset()
         self._problems: tuple[str, ...] = ()
+        self._lookers: list[asyncio.Future[None]] = []
 
     async def __aenter__(self) -> Self:
         """Watch first, then scan: what changes in between is seen twice rather than never."""
@@ -69,6 +70,13 @@ class Scanning:
         self._closed |= closed
         self._woken.set()
 
+    async def look(self, folder: str) -> None:
+        """Look at `folder` now; returns once what is there has been told, or the look failed."""
+        looked = asyncio.get_running_loop().create_future()
+        self._lookers.append(looked)
+        self.wake({folder}, set())
+        await looked
+
     async def _loop(self) -> None:
         next_full = time.monotonic() + self._rescan_s
         while True:
@@ -80,6 +88,7 @@ class Scanning:
                 pass
             self._woken.clear()
             folders, closed = self._take(is_full=time.monotonic() >= next_full)
+            lookers, self._lookers = self._lookers, []
             if folders is None:
                 next_full = time.monotonic() + self._rescan_s
             try:
@@ -87,6 +96,9 @@ class Scanning:
             except Exception:
                 log.exception("a scan of the models folder failed; trying again in %.0f s", RETRY_S)
                 self._recheck_at, self._recheck_folders = time.monotonic() + RETRY_S, frozenset()
+            for looked in lookers:
+                if not looked.done():
+                    looked.set_result(None)
 
     def _take(self, *, is_full: bool) -> tuple[set[str] | None, set[str]]:
         folders, closed = self._folders, self._closed

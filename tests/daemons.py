@@ -75,6 +75,7 @@ class Daemon:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("JANAGENT_")}
         home = str(self.folder / "home")
         own = {"HOME": home, "XDG_RUNTIME_DIR": str(self._sockets), "JANAGENT_ROOT": str(self.root)}
+        own["JANAGENT_OFFLINE"] = "true"  # unless a test has a hub of its own
         xdg = {f"XDG_{name}_HOME": f"{home}/{name.lower()}" for name in ("CONFIG", "STATE", "DATA", "CACHE")}
         return {**kept, **own, **xdg, **self._env}
 

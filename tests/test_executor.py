@@ -17,6 +17,7 @@ from janagent.core import events as ev
 from janagent.core.actions import RemoveFiles, StartEngine, StopEngine
 from janagent.core.memory import Budget, fit
 from janagent.executor import Executor
+from janagent.fetchers import Fetchers
 from janagent.folder.entry import ModelEntry
 from tests.core.driver import GB, entry
 from tests.daemons import assert_all_gone
@@ -42,6 +43,10 @@ class Bench:
                     return event
 
 
+async def _no_look(_folder: str) -> None:
+    raise AssertionError("nothing is fetched here")
+
+
 @asynccontextmanager
 async def bench(models: Path, *, argv: tuple[str, ...] = ODD_ENGINE) -> AsyncIterator[Bench]:
     made = Bench()
@@ -53,6 +58,13 @@ async def bench(models: Path, *, argv: tuple[str, ...] = ODD_ENGINE) -> AsyncIte
             post=made.events.put_nowait,
             logs_of=lambda _key: made.logs,
             queue_limit=8,
+            fetchers=Fetchers(
+                models=models,
+                hub_endpoint=None,
+                post=made.events.put_nowait,
+                logs_of=lambda _key: made.logs,
+                look=_no_look,
+            ),
         )
         async with made.executor:
             yield made

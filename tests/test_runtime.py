@@ -25,7 +25,7 @@ ODD_ENGINE = (sys.executable, str(Path(__file__).parent / "http" / "odd_engine.p
 
 @asynccontextmanager
 async def running(root: Path, **flags: Any) -> AsyncIterator[Runtime]:
-    given = {"root": root, "hot_load": "never", "spare_worker": False, "drain_s": 1, **flags}
+    given = {"root": root, "hot_load": "never", "spare_worker": False, "drain_s": 1, "offline": True, **flags}
     with paths.socket_folder() as sockets:
         async with Runtime(Settings.load(given), sockets=sockets, engine_argv=ODD_ENGINE) as runtime:
             yield runtime

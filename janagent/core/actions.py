@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from janagent.core.faults import Refusal
-from janagent.core.memory import Plan
+from janagent.core.memory import Budget, Plan
 from janagent.folder.entry import ModelEntry
 
 
@@ -30,6 +30,25 @@ class StopEngine:
     engine: int
     ticket: int
     grace_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class StartFetch:
+    """Bring the files that `entry` asks for; what is chosen must fit `budget`. Ends in FetchEnded."""
+
+    fetch: int
+    ticket: int
+    entry: ModelEntry
+    budget: Budget
+
+
+@dataclass(frozen=True, slots=True)
+class StopFetch:
+    """End the child at once. `is_final`: what it brought so far goes too. Ends in FetchEnded."""
+
+    fetch: int
+    ticket: int
+    is_final: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,5 +86,5 @@ class Answer:
 
 
 Reply = GrantLease | RefuseLease | Answer
-Work = StartEngine | StopEngine | RemoveFiles
+Work = StartEngine | StopEngine | StartFetch | StopFetch | RemoveFiles
 Action = Reply | Work

@@ -10,6 +10,7 @@ from typing import Any
 
 from janagent.core.memory import Budget
 from janagent.folder.entry import CatalogChange
+from janagent.folder.fault import Fault
 
 
 class ExitKind(StrEnum):
@@ -116,6 +117,39 @@ class StepsSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class FetchPlanned:
+    """It is known what a fetch will bring; `note` says what was chosen and why."""
+
+    fetch: int
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class FetchAdvanced:
+    """How far a fetch is, in the words of the API's `progress`."""
+
+    fetch: int
+    progress: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class FetchEnded:
+    """The fetcher's process is gone. Without `fault` all files are there; or it was told to stop."""
+
+    fetch: int
+    fault: Fault | None = None
+    is_permanent: bool = False
+    retry_after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FetchesPaused:
+    """Nothing is to be fetched for now, or it may go on."""
+
+    is_paused: bool
+
+
+@dataclass(frozen=True, slots=True)
 class MemorySeen:
     """What engines may use in all."""
 
@@ -144,6 +178,10 @@ Event = (
     | EngineReady
     | EngineExited
     | StepsSeen
+    | FetchPlanned
+    | FetchAdvanced
+    | FetchEnded
+    | FetchesPaused
     | MemorySeen
     | ShutdownWanted
     | Tick

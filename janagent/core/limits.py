@@ -14,3 +14,5 @@ class Limits:
     load_wait_s: float = 300.0
     stall_s: float = 120.0
     stop_grace_s: float = 5.0
+    max_fetches: int = 2
+    may_fetch: bool = True

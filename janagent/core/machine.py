@@ -13,6 +13,7 @@ from typing import assert_never
 from janagent.core import events as ev
 from janagent.core.actions import Action, Answer, RefuseLease
 from janagent.core.faults import Refusal
+from janagent.core.fetching import fetch_event, forget_fetches
 from janagent.core.limits import Limits
 from janagent.core.memory import Budget
 from janagent.core.phases import Phase, Trigger
@@ -87,14 +88,14 @@ class Machine:
         """Every listed model, sorted by id."""
         world = self._world
         listed = (m for m in world.models.values() if m.is_present and not m.is_deleting)
-        return sorted((status_of(m, is_offline=world.is_offline) for m in listed), key=lambda s: s.id)
+        return sorted((status_of(m, world=world) for m in listed), key=lambda s: s.id)
 
     def status(self, key: str) -> ModelStatus | None:
         """One model, None if it is not listed."""
         model = self._world.models.get(key)
         if model is None or not model.is_present or model.is_deleting:
             return None
-        return status_of(model, is_offline=self._world.is_offline)
+        return status_of(model, world=self._world)
 
     def committed(self) -> Budget:
         """What the engines that exist were promised."""
@@ -159,6 +160,9 @@ class Machine:
                 self._lease_ended(event, now)
             case ev.EngineLoading() | ev.EngineReady() | ev.EngineExited() | ev.StepsSeen():
                 self._engine_event(event, now)
+            case ev.FetchPlanned() | ev.FetchAdvanced() | ev.FetchEnded() | ev.FetchesPaused():
+                if (model := fetch_event(event, now, world=world)) is not None:
+                    self._wake(model)
             case ev.MemorySeen():
                 self._memory_seen(event)
             case ev.ShutdownWanted():
@@ -203,6 +207,7 @@ class Machine:
         if not is_initial:  # ten thousand stories that begin alike are not worth their memory
             model.tell(f"is {entry.condition}: {entry.fault.message if entry.fault else entry.path}", now)
         if entry.condition is Condition.COMPLETE:
+            forget_fetches(model)
             model.good = entry
             if model.failure is not None and model.failure.key != wanted_key(model, entry):
                 model.failure, model.crashes = None, 0
@@ -222,6 +227,7 @@ class Machine:
         if event.parameters:
             model.overrides = dict(event.parameters)
         model.failure, model.crashes = None, 0
+        forget_fetches(model)
         model.is_remote_stopped = False
         if not model.entry.is_remote:
             model.wish = Wish.START
@@ -238,6 +244,7 @@ class Machine:
         model.wish, model.failure, model.crashes = Wish.NONE, None, 0
         model.overrides.clear()
         model.is_stopping = not model.entry.is_remote
+        model.is_paused = model.entry.is_fetchable
         model.is_remote_stopped = model.entry.is_remote
         model.stop_waiters.append(event.waiter)
         stopped = Refusal("model_stopped", f"{model.entry.id} was stopped while this request waited for it")

@@ -62,8 +62,28 @@ class Engine:
 
 
 @dataclass(slots=True)
+class Fetch:
+    """One child process that brings a model's files."""
+
+    number: int
+    entry: ModelEntry
+    """As it was when this fetch was started."""
+    ticket: int
+    """Of the action in flight: the start until the end is asked for, then the stop."""
+    is_stopping: bool = False
+    note: str = ""
+    """What was chosen, and why."""
+    progress: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """What decides which files are wanted."""
+        return self.entry.artifact_key
+
+
+@dataclass(slots=True)
 class Failure:
-    """Why the wanted engine is not there; `key` is the settings that failed."""
+    """Why the wanted engine (or files) are not there; `key` is the runtime (or artifact) key that failed."""
 
     fault: Fault
     key: str
@@ -95,6 +115,15 @@ class Model:
     delete_waiters: list[int] = field(default_factory=list)
     failure: Failure | None = None
     crashes: int = 0
+    fetch: Fetch | None = None
+    fetch_failure: Failure | None = None
+    fetch_tries: int = 0
+    fetched_key: str = ""
+    """Artifact key of a fetch that brought all; if the folder still lacks them, fetching again is no help."""
+    is_paused: bool = False
+    """Stopped while downloading: nothing is fetched before somebody starts it."""
+    is_queued: bool = False
+    """It would be fetched, but as many others as may be are."""
     last_used_at: float = 0.0
     is_remote_stopped: bool = False
     story: tuple[str, ...] = ()
@@ -125,6 +154,8 @@ class Model:
         """Nothing runs, waits or is wished for: the machine need not look at it."""
         return not (
             self.engines
+            or self.fetch
+            or (self.fetch_failure is not None and not self.fetch_failure.is_permanent)
             or self.waiting
             or self.wish is not Wish.NONE
             or self.start_waiters
@@ -156,6 +187,8 @@ class World:
     models: dict[str, Model] = field(default_factory=dict)
     leases: dict[int, Model] = field(default_factory=dict)
     engines: dict[int, tuple[Model, Engine]] = field(default_factory=dict)
+    fetches: dict[int, Model] = field(default_factory=dict)
+    are_fetches_paused: bool = False
     lively: set[str] = field(default_factory=set)
     """Keys of models that something happens to; the others need no look."""
     is_offline: bool = False

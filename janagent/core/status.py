@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from janagent.folder.entry import ModelEntry
+from janagent.folder.entry import Condition, ModelEntry
 from janagent.folder.fault import Fault
 
 
@@ -49,6 +49,8 @@ class ModelStatus:
     @property
     def is_on_disk(self) -> bool:
         """A local model that is complete on disk, loaded or not: the API's filter `downloaded`."""
+        if self.state is State.FAILED and self.entry.condition is not Condition.COMPLETE:
+            return False  # its files could not be fetched
         return not self.entry.is_remote and self.state in _ON_DISK
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from janagent.core.actions import Answer, GrantLease, RefuseLease, RemoveFiles, StartEngine, StopEngine
 from janagent.core.admission import Verdict, admit
 from janagent.core.faults import Refusal
+from janagent.core.fetching import fetch_failure, is_fetching, take_artifact
 from janagent.core.memory import fit
 from janagent.core.phases import Phase, Trigger
 from janagent.core.policy import (
@@ -25,6 +26,8 @@ from janagent.folder.entry import Condition, ModelEntry
 from janagent.folder.fault import Fault
 
 MEMORY_RETRY_S = 10.0
+RETRY_DOWNLOAD_S = 10.0
+DOWNLOADING = "model_downloading"
 
 
 def not_found(name: str) -> Refusal:
@@ -40,7 +43,8 @@ class Steps:
 
     def take(self, model: Model, now: float) -> None:
         """Bring `model` as far as it can get at `now`."""
-        if not model.engines:  # first of all: a request that came during the stop may load it again now
+        take_artifact(model, now, world=self._world)
+        if not (model.engines or model.fetch):  # so soon, because a request that came may load it again now
             self._end_stop(model)
         target = self._target(model, now)
         self._retire(model, target, now)
@@ -204,7 +208,7 @@ class Steps:
     def _answer_waiters(self, model: Model, now: float) -> None:
         if model.waiting or model.start_waiters:
             self._answer_start(model, now)
-        if model.engines:
+        if model.engines or model.fetch:
             return
         if model.is_deleting and model.removal_ticket is None:
             model.removal_ticket, model.removal_entry = next(self._world.numbers), model.entry
@@ -230,9 +234,10 @@ class Steps:
             return
         refusal = self.obstacle(model, now)
         if refusal is not None:
-            self._release(model, refusal)
             for lease in list(model.waiting):
                 self.refuse(model, lease, refusal)
+            if refusal.code != DOWNLOADING:  # who asked for a start waits for the files too
+                self._release(model, refusal)
             return
         if model.starting is not None:
             return
@@ -272,9 +277,7 @@ class Steps:
         if entry.condition is not Condition.COMPLETE:
             if model.serving is not None or (model.starting is not None and not model.start_waiters):
                 return None
-            code = "model_invalid" if entry.condition is Condition.INVALID else "model_missing"
-            words = entry.fault.message if entry.fault else "its files are not complete"
-            return Refusal(code, f"{entry.id}: {words}")
+            return self._lack(model, now)
         if model.failure is not None and is_blocked(model, wanted_key(model, entry), now):
             fault = model.failure.fault
             if model.failure.is_permanent:
@@ -283,6 +286,22 @@ class Steps:
             words = f"{fault.message}; it is tried again in {wait_s:.0f} s"
             return Refusal("engine_backoff", words, retry_after_s=wait_s)
         return None
+
+    def _lack(self, model: Model, now: float) -> Refusal:
+        """Of a model whose files are not all there, or cannot be used."""
+        entry = model.entry
+        if is_fetching(model) or model.is_queued:
+            eta_s = model.fetch.progress.get("eta_s") if model.fetch is not None else None
+            wait_s = min(max(float(eta_s or RETRY_DOWNLOAD_S), 1.0), 3600.0)
+            return Refusal(DOWNLOADING, f"{entry.id} is being downloaded", retry_after_s=wait_s)
+        if entry.is_fetchable and (failure := fetch_failure(model)) is not None:
+            wait_s = max(failure.retry_at - now, 1.0)
+            again = "" if failure.is_permanent else f"; it is tried again in {wait_s:.0f} s"
+            words = f"{entry.id} could not be downloaded: {failure.fault.message}{again}"
+            return Refusal("model_missing", words, retry_after_s=None if failure.is_permanent else wait_s)
+        code = "model_invalid" if entry.condition is Condition.INVALID else "model_missing"
+        words = entry.fault.message if entry.fault else "its files are not complete"
+        return Refusal(code, f"{entry.id}: {words}")
 
     def refuse(self, model: Model, lease: int, refusal: Refusal) -> None:
         """Send a waiting request away."""
@@ -341,6 +360,8 @@ class Steps:
                 times.append(until)
         if model.failure is not None and not model.failure.is_permanent:
             times.append(model.failure.retry_at)
+        if model.fetch_failure is not None and not model.fetch_failure.is_permanent:
+            times.append(model.fetch_failure.retry_at)
         if model.starting is None:
             times += [
                 t + limits.load_wait_s for t in (*model.waiting.values(), *model.start_waiters.values())
@@ -353,6 +374,8 @@ class Steps:
         """The invariants of DESIGN section 3."""
         world = self._world
         seen: set[int] = set()
+        fetching = list(world.fetches.values())
+        assert sum(is_fetching(m) for m in fetching) <= world.limits.max_fetches, "too many fetches"
         for model in world.models.values():
             assert len(model.engines) <= 2, f"{model.key} has {len(model.engines)} engines"
             ready = [e for e in model.engines if e.phase is Phase.READY]
@@ -364,7 +387,9 @@ class Steps:
                 assert (engine.ticket is not None) == in_flight, f"ticket of engine {engine.number}"
                 assert not engine.leases or engine.phase is not Phase.STARTING
                 if world.is_shutting_down:
+                    assert not is_fetching(model), "a fetch goes on after shutdown"
                     assert engine.phase in (Phase.DRAINING, Phase.STOPPING), "something runs after shutdown"
+            assert (model.fetch is None) == (model not in fetching), f"fetch of {model.key}"
             assert not (model.waiting and ready), f"{model.key} serves and lets requests wait"
             assert model.is_idle or model.key in world.lively, f"{model.key} is forgotten"
         assert seen == set(world.engines), "an engine without a model"

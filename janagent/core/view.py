@@ -2,30 +2,30 @@
 
 from typing import Any
 
+from janagent.core.fetching import fetch_failure, is_fetching
 from janagent.core.phases import Phase
 from janagent.core.policy import wanted_key
-from janagent.core.records import Model, Wish
+from janagent.core.records import Model, Wish, World
 from janagent.core.status import ModelStatus, State
 from janagent.folder.entry import Condition
 from janagent.folder.fault import Fault
 
 OFFLINE = Fault("offline", "the root is offline: the models folder cannot be read; mount or create it")
+PAUSED = Fault("paused", "its download is paused: start it to go on")
+QUEUED = Fault("queued", "its download begins when one of those before it has ended")
 REMOTE = Fault("remote_unsupported", "remote models are not served by this version of janagent")
 
 
-def status_of(model: Model, *, is_offline: bool) -> ModelStatus:
+def status_of(model: Model, *, world: World) -> ModelStatus:
     """How `model` looks from outside."""
-    entry, serving, starting = model.entry, model.serving, model.starting
-    state = _state(model, is_offline=is_offline)
-    progress: dict[str, Any] | None = None
-    if state is State.STARTING and starting is not None:
-        progress = {"loaded": round(starting.progress, 3)}
+    entry, serving = model.entry, model.serving
+    state = _state(model, is_offline=world.is_offline)
     return ModelStatus(
         entry=entry,
         state=state,
-        error=_error(model, state, is_offline=is_offline),
+        error=_error(model, state, world=world),
         warnings=entry.warnings + (serving.plan.warnings + serving.warnings if serving else ()),
-        progress=progress,
+        progress=_progress(model, state),
         ctx_len=serving.ctx_len if serving else None,
         n_parallel=serving.n_parallel if serving else None,
         overrides=tuple(sorted(model.overrides.items(), key=lambda pair: pair[0])),
@@ -43,6 +43,8 @@ def _state(model: Model, *, is_offline: bool) -> State:
     if is_offline:
         return State.STOPPING if model.engines else State.MISSING
     is_wanted = model.waiting or model.wish is Wish.START or model.start_waiters
+    if is_fetching(model):
+        return State.DOWNLOADING
     may_start = entry.condition is Condition.COMPLETE and not model.is_stopping
     if may_start and (model.starting is not None or (is_wanted and model.failure is None)):
         return State.STARTING
@@ -51,12 +53,37 @@ def _state(model: Model, *, is_offline: bool) -> State:
     if entry.condition is Condition.INVALID:
         return State.INVALID
     if entry.condition is Condition.MISSING:
-        return State.MISSING
+        return State.MISSING if fetch_failure(model) is None or model.is_paused else State.FAILED
     return State.DOWNLOADED if model.failure is None else State.FAILED
 
 
-def _error(model: Model, state: State, *, is_offline: bool) -> Fault | None:
-    entry = model.entry
+def _progress(model: Model, state: State) -> dict[str, Any] | None:
+    fetch, starting = model.fetch, model.starting
+    if fetch is not None and not fetch.is_stopping:
+        return {**fetch.progress, **({"note": fetch.note} if fetch.note else {})} or None
+    if state is State.STARTING and starting is not None:
+        return {"loaded": round(starting.progress, 3)}
+    return None
+
+
+def _lack(model: Model, state: State, *, world: World) -> Fault | None:
+    """Why a model that could be fetched has no files yet; None where the entry's own words are the best."""
+    if not model.entry.is_fetchable or state not in (State.MISSING, State.FAILED):
+        return None
+    failure = fetch_failure(model)
+    if model.is_paused or (world.are_fetches_paused and world.limits.may_fetch):
+        return PAUSED
+    if failure is not None:
+        return failure.fault
+    return QUEUED if model.is_queued else None
+
+
+def _error(model: Model, state: State, *, world: World) -> Fault | None:
+    entry, is_offline = model.entry, world.is_offline
+    if state is State.DOWNLOADING:
+        return None
+    if not is_offline and (lack := _lack(model, state, world=world)) is not None:
+        return lack
     if entry.fault is not None:
         return entry.fault
     if is_offline:

@@ -18,10 +18,11 @@ from typing import Final
 import psutil
 
 from janagent.folder.entries import Built, Draft, build
-from janagent.folder.entry import CatalogChange, Condition, ModelEntry
+from janagent.folder.entry import INTERRUPTED, CatalogChange, Condition, ModelEntry
 from janagent.folder.fault import Fault
 from janagent.folder.ids import IdIndex
 from janagent.folder.listing import parent, read_listing
+from janagent.folder.records import OpenFetch, open_fetches
 from janagent.folder.tree import SETTLE_S, Tree
 
 ADOPT_AFTER_S: Final = 10.0
@@ -60,6 +61,7 @@ class Catalog:
         self._users: dict[str, set[str]] = {}
         self._reaching: set[str] = set()
         """Folders with a manifest that names files in folders below."""
+        self._fetches: Mapping[str, OpenFetch] = {}
         self._ids = IdIndex()
         self._device: int | None = None
         self._stranger_since: float | None = None
@@ -109,6 +111,7 @@ class Catalog:
         if not self._is_online(now):
             return self._go_offline()  # it went away during the walk: what is missing now is not deleted
         self._note_closed(closed)
+        self._fetches = open_fetches(self.models)
         if must_build_all:
             dirty = set(self._tree.folders) | set(self._sites)
         elif wanted is not None:
@@ -214,13 +217,26 @@ class Catalog:
         taken = {
             path for above in self._reaching if above != name for path in self._sites[above].built.claims
         }
+        for fetch in self._fetches.values():  # what a fetch brings is its model's, from the first file on
+            taken |= fetch.paths()
         built = build(self._tree, folder, now=now, budget_bytes=self._budget(), taken=taken)
+        if self._fetches:
+            built = replace(built, drafts=tuple(self._unfinished(draft) for draft in built.drafts))
         ghosts = [file.vanished_at for file in folder.files.values() if file.vanished_at is not None]
         if not ghosts:
             return built
         gone_in_s = min(ghosts) + SETTLE_S - now
         again_in_s = gone_in_s if built.again_in_s is None else min(gone_in_s, built.again_in_s)
         return replace(built, again_in_s=again_in_s)
+
+    def _unfinished(self, draft: Draft) -> Draft:
+        """A model whose fetch has not ended is not complete, whatever is there already."""
+        entry = draft.entry
+        fetch = self._fetches.get(entry.key)
+        if fetch is None or entry.condition is Condition.INVALID:
+            return draft
+        fault = Fault(INTERRUPTED, f"a fetch of {len(fetch.names)} files has not ended")
+        return replace(draft, entry=replace(entry, condition=Condition.MISSING, fault=fault))
 
     def _budget(self) -> int:
         if self._budget_bytes is None:

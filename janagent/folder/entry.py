@@ -14,6 +14,10 @@ from janagent.folder.manifest import Manifest
 __all__ = ["Binary", "CatalogChange", "Condition", "Fault", "ModelEntry", "Role"]
 
 
+INTERRUPTED = "interrupted"
+"""Fault code of a model whose fetch began and has not ended."""
+
+
 class Condition(StrEnum):
     """What the files on disk amount to."""
 
@@ -88,6 +92,13 @@ class ModelEntry:
     def is_remote(self) -> bool:
         """Served by another machine's API; there is nothing to load here."""
         return self.manifest.is_remote
+
+    @property
+    def is_fetchable(self) -> bool:
+        """Its files are not there, nothing stands in their way, and it is known where to get them."""
+        if self.condition is not Condition.MISSING or self.fault is None or not self.manifest.has_source:
+            return False
+        return self.fault.code == INTERRUPTED or (self.fault.code == "missing" and not self.binaries)
 
     @property
     def size_bytes(self) -> int:

@@ -154,6 +154,14 @@ class Manifest:
         return recognised if recognised in origins.REMOTE else ImportFormat.OPENAI
 
     @property
+    def has_source(self) -> bool:
+        """It says where the model's files can be had."""
+        if self.is_remote:
+            return False
+        is_url = self.download_url is not None and "://" in self.download_url
+        return is_url or (self.origin is not None and origins.is_source(self.origin))
+
+    @property
     def download_name(self) -> str | None:
         """The file that `download_url` names: path within the repo, or a URL's last part. No query."""
         return origins.download_name(self.download_url) if self.download_url else None

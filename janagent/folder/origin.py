@@ -51,6 +51,12 @@ def is_origin(text: str) -> bool:
     return (_URL.fullmatch(text) or _BARE_HOST.fullmatch(text)) is not None and bool(host(text))
 
 
+def is_source(origin: str) -> bool:
+    """Whether files can be had there: a repo, or a URL that names more than a host."""
+    parts = _split(origin)
+    return is_repo(origin) or (parts is not None and bool(parts.path.strip("/")))
+
+
 def is_file_name(text: str) -> bool:
     """Whether it can be a path within a repo: relative, and never out of it."""
     parts = text.split("/")

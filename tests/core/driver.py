@@ -13,7 +13,9 @@ from janagent.core.actions import (
     RefuseLease,
     RemoveFiles,
     StartEngine,
+    StartFetch,
     StopEngine,
+    StopFetch,
 )
 from janagent.core.faults import Refusal
 from janagent.core.limits import Limits
@@ -66,6 +68,12 @@ def entry(
     return replace(made, **changes)
 
 
+def lacking(name: str = "a", *, artifact: str = "files", **changes: Any) -> ModelEntry:
+    """A model of which only the manifest is there, and it says where to get the rest."""
+    bare = entry(name, condition=Condition.MISSING, binaries=(), artifact_key=f"{name}-{artifact}", **changes)
+    return replace(bare, manifest=replace(bare.manifest, origin=f"owner/{name}"))
+
+
 class Driver:
     """A machine with a clock. Every call hands over one event and runs `check()`."""
 
@@ -75,6 +83,7 @@ class Driver:
         self.log: list[Action] = []
         self.deadline: float | None = None
         self.engines: dict[int, StartEngine] = {}
+        self.fetches: dict[int, StartFetch] = {}
         self._numbers = 0
 
     def tell(self, event: ev.Event) -> list[Action]:
@@ -83,6 +92,8 @@ class Driver:
         for action in outcome.actions:
             if isinstance(action, StartEngine):
                 self.engines[action.engine] = action
+            elif isinstance(action, StartFetch):
+                self.fetches[action.fetch] = action
         self.log += outcome.actions
         self.deadline = outcome.next_deadline
         return outcome.actions
@@ -159,6 +170,20 @@ class Driver:
     def stopped(self, engine: int | None = None) -> list[Action]:
         return self.exited(engine, ev.ExitKind.REQUESTED, "stopped")
 
+    def fetching(self) -> list[str]:
+        """Names of the models whose fetchers were started and whose end was not told, oldest first."""
+        return [action.entry.id for _, action in sorted(self.fetches.items())]
+
+    def fetch_of(self, name: str = "a") -> int:
+        """The fetcher of a model."""
+        return next(number for number, action in self.fetches.items() if action.entry.id == name)
+
+    def fetch_ended(self, name: str = "a", fault: Fault | None = None, **about: Any) -> list[Action]:
+        """The fetcher's process is gone; without `fault` it brought everything."""
+        number = self.fetch_of(name)
+        del self.fetches[number]
+        return self.tell(ev.FetchEnded(number, fault, **about))
+
     def run(self, name: str = "a", **about: Any) -> int:
         """Put a model into the folder and bring it up; returns its engine."""
         self.folder(entry(name, **about))
@@ -200,6 +225,9 @@ class Driver:
     def stops(self) -> list[int]:
         """Engines that were told to stop so far."""
         return [action.engine for action in self.log if isinstance(action, StopEngine)]
+
+    def fetch_stops(self) -> list[StopFetch]:
+        return [action for action in self.log if isinstance(action, StopFetch)]
 
     def removals(self) -> list[RemoveFiles]:
         return [action for action in self.log if isinstance(action, RemoveFiles)]

@@ -7,8 +7,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from janagent.core import events as ev
 from janagent.core.actions import StartEngine, StopEngine
 from janagent.core.memory import Budget
+from janagent.core.status import State
 from janagent.folder.entry import Condition
-from tests.core.driver import GB, Driver, entry
+from janagent.folder.fault import Fault
+from tests.core.driver import GB, Driver, entry, lacking
 
 names = st.sampled_from(["a", "b", "c"])
 
@@ -41,6 +43,10 @@ class AnyOrder(RuleBasedStateMachine):
     ) -> None:
         metadata = {"pin": pin, "hot_load": hot}
         self.d.folder(entry(name, size=size, version=version, condition=condition, metadata=metadata))
+
+    @rule(name=names, artifact=st.sampled_from(["files", "others"]))
+    def drop_a_manifest_alone(self, name: str, artifact: str) -> None:
+        self.d.folder(lacking(name, artifact=artifact))
 
     @rule(name=names)
     def remove(self, name: str) -> None:
@@ -80,7 +86,18 @@ class AnyOrder(RuleBasedStateMachine):
         self.ended.add(number)
         self.d.end(number)
 
+    @rule(is_paused=st.booleans())
+    def pause_downloads(self, is_paused: bool) -> None:
+        self.d.tell(ev.FetchesPaused(is_paused))
+
     # -- the executor
+
+    @rule(data=st.data(), fails=st.sampled_from(["", "for now", "for good"]))
+    @precondition(lambda self: self.d.fetches)
+    def fetch_ends(self, data: st.DataObject, fails: str) -> None:
+        name = data.draw(st.sampled_from(self.d.fetching()))
+        fault = Fault("network", fails) if fails else None
+        self.d.fetch_ended(name, fault, is_permanent=fails == "for good")
 
     @rule(data=st.data())
     @precondition(lambda self: self.d.engines)
@@ -127,7 +144,8 @@ class AnyOrder(RuleBasedStateMachine):
     @invariant()
     def every_status_can_be_told(self) -> None:
         for status in self.d.machine.statuses():
-            assert (status.entry.fault is None) or status.error is not None
+            is_explained = status.error is not None or status.state is State.DOWNLOADING
+            assert status.entry.fault is None or is_explained
 
     @invariant()
     def each_engine_is_started_once_and_stopped_at_most_once(self) -> None:
@@ -141,18 +159,25 @@ class AnyOrder(RuleBasedStateMachine):
         committed = self.d.machine.committed().ram_bytes
         assert committed <= 9.1 * GB
 
+    def fetches_fail_for_good(self) -> None:
+        for name in self.d.fetching():
+            self.d.fetch_ended(name, Fault("no_gguf", "there is no model in it"), is_permanent=True)
+
     def teardown(self) -> None:
         """Let everything end: then nobody waits any more."""
         for _ in range(20):
             self.engines_stop_as_told()
+            self.fetches_fail_for_good()
             self.files_removed(True)
             self.d.pass_time(1000)
         self.d.tell(ev.ShutdownWanted())
         for _ in range(5):
             self.d.pass_time(100)
             self.engines_stop_as_told()
+            self.fetches_fail_for_good()
             self.files_removed(True)
         assert not self.d.machine.has_engines
+        assert not self.d.fetches
         unanswered = {number for number in self.asked - self.ended if self.d.answer(number) is None}
         assert not unanswered, "somebody waits for ever"
 

@@ -1,12 +1,18 @@
 """The words people see."""
 
-from janagent.core.records import Model
+from janagent.core.limits import Limits
+from janagent.core.memory import Budget
+from janagent.core.records import Model, World
 from janagent.core.status import State
 from janagent.core.view import status_of
 from janagent.folder.entry import Condition
 from janagent.folder.manifest import Manifest
 from janagent.folder.parameters import Metadata
-from tests.core.driver import Driver, entry
+from tests.core.driver import GB, Driver, entry
+
+
+def world(*, is_offline: bool = False) -> World:
+    return World(limits=Limits(), budget=Budget(GB), is_offline=is_offline)
 
 
 def test_each_condition_of_a_model_that_does_not_run_has_its_word() -> None:
@@ -15,13 +21,13 @@ def test_each_condition_of_a_model_that_does_not_run_has_its_word() -> None:
         (Condition.MISSING, State.MISSING),
         (Condition.INVALID, State.INVALID),
     ):
-        status = status_of(Model(entry=entry(condition=condition)), is_offline=False)
+        status = status_of(Model(entry=entry(condition=condition)), world=world())
         assert status.state is word
         assert (status.error is None) == (condition is Condition.COMPLETE)
 
 
 def test_offline_is_missing_and_says_so() -> None:
-    status = status_of(Model(entry=entry()), is_offline=True)
+    status = status_of(Model(entry=entry()), world=world(is_offline=True))
     assert status.state is State.MISSING
     assert status.error is not None
     assert status.error.code == "offline"
@@ -30,9 +36,9 @@ def test_offline_is_missing_and_says_so() -> None:
 def test_a_remote_model_is_failed_until_remote_models_are_served_and_stopped_after_a_stop() -> None:
     remote = Manifest(origin="https://api.openai.com/v1", metadata=Metadata(engine="api"))
     model = Model(entry=entry(manifest=remote))
-    assert status_of(model, is_offline=False).state is State.FAILED
+    assert status_of(model, world=world()).state is State.FAILED
     model.is_remote_stopped = True
-    assert status_of(model, is_offline=False).state is State.STOPPED
+    assert status_of(model, world=world()).state is State.STOPPED
 
 
 def test_a_load_shows_how_far_it_is() -> None:

@@ -76,7 +76,8 @@ Serve = Callable[..., Awaitable[Served]]
 
 @asynccontextmanager
 async def serving(root: Path, *, limits: Limits, **flags: Any) -> AsyncIterator[Served]:
-    flags = {"root": root, "port": 0, "hot_load": "never", "spare_worker": False, "drain_s": 1, **flags}
+    flags = {"hot_load": "never", "spare_worker": False, "drain_s": 1, "offline": True, **flags}
+    flags |= {"root": root, "port": 0}
     settings = Settings.load(flags)
     with paths.socket_folder() as sockets:
         async with Runtime(settings, sockets=sockets, engine_argv=ENGINE) as runtime:

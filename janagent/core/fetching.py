@@ -1,0 +1,138 @@
+"""What a model's files need: the artifact's half of a step. Pure; works on the machine's records.
+
+An artifact is ABSENT (its entry is fetchable), FETCHING (`model.fetch` is a child process) or STORED (the
+folder says complete). The fetcher's end says whether trying again may help; that the files are there is told
+by the folder alone.
+"""
+
+from enum import StrEnum
+from typing import assert_never
+
+from janagent.core.actions import StartFetch, StopFetch
+from janagent.core.events import FetchAdvanced, FetchEnded, FetchesPaused, FetchPlanned
+from janagent.core.policy import backoff_s
+from janagent.core.records import Failure, Fetch, Model, World
+
+
+class Artifact(StrEnum):
+    """What should happen to a model's files now."""
+
+    LEAVE = "leave"
+    """Nothing to bring, or it must not be brought."""
+    QUEUE = "queue"
+    FETCH = "fetch"
+
+
+def decide_artifact(model: Model, now: float, *, world: World) -> Artifact:
+    """What should happen to the files of `model`. The first rule that applies decides:
+
+    1. Shutting down, gone from the folder, being deleted, root offline: leave.
+    2. Fetching is switched off, or paused for all or for this model: leave.
+    3. A fetch of these very files runs: let it.
+    4. The folder lacks nothing, or nobody knows where to get it: leave.
+    5. These files came already and the folder still lacks some, or failed and may not be tried yet: leave.
+    6. As many fetches as may be run: queue.
+    7. Otherwise fetch.
+    """
+    entry = model.entry
+    if world.is_shutting_down or not model.is_present or model.is_deleting or world.is_offline:  # 1
+        return Artifact.LEAVE
+    if world.are_fetches_paused or model.is_paused or not world.limits.may_fetch:  # 2
+        return Artifact.LEAVE
+    if model.fetch is not None and model.fetch.key == entry.artifact_key:  # 3
+        return Artifact.FETCH
+    if not entry.is_fetchable or model.fetched_key == entry.artifact_key:  # 4, 5
+        return Artifact.LEAVE
+    failure = fetch_failure(model)
+    if failure is not None and (failure.is_permanent or now < failure.retry_at):  # 5
+        return Artifact.LEAVE
+    others = sum(other is not model for other in world.fetches.values())
+    return Artifact.QUEUE if others >= world.limits.max_fetches else Artifact.FETCH  # 6, 7
+
+
+def fetch_failure(model: Model) -> Failure | None:
+    """Why the files that are wanted now did not come; None if that was not tried, or others failed."""
+    failure = model.fetch_failure
+    return failure if failure is not None and failure.key == model.entry.artifact_key else None
+
+
+def is_fetching(model: Model) -> bool:
+    """A child is bringing the model's files."""
+    return model.fetch is not None and not model.fetch.is_stopping
+
+
+def take_artifact(model: Model, now: float, *, world: World) -> None:
+    """Bring the files of `model` one step towards what `decide_artifact` says."""
+    wanted = decide_artifact(model, now, world=world)
+    model.is_queued = wanted is Artifact.QUEUE
+    fetch = model.fetch
+    if fetch is not None:
+        if wanted is not Artifact.FETCH or fetch.key != model.entry.artifact_key:
+            _stop(model, fetch, now, world=world)
+    elif wanted is Artifact.FETCH:
+        _start(model, now, world=world)
+
+
+def _start(model: Model, now: float, *, world: World) -> None:
+    number, ticket = next(world.numbers), next(world.numbers)
+    model.fetch = Fetch(number=number, entry=model.entry, ticket=ticket)
+    world.fetches[number] = model
+    model.tell(f"fetch {number} started", now)
+    world.actions.append(StartFetch(number, ticket, model.entry, world.budget))
+
+
+def _stop(model: Model, fetch: Fetch, now: float, *, world: World) -> None:
+    if fetch.is_stopping:
+        return
+    fetch.is_stopping, fetch.ticket = True, next(world.numbers)
+    model.tell(f"fetch {fetch.number} stopped", now)
+    is_final = not model.is_present or model.is_deleting
+    world.actions.append(StopFetch(fetch.number, fetch.ticket, is_final))
+
+
+def fetch_event(
+    event: FetchPlanned | FetchAdvanced | FetchEnded | FetchesPaused, now: float, *, world: World
+) -> Model | None:
+    """Note what happened; returns the model it is about, None if that is not one of ours."""
+    if isinstance(event, FetchesPaused):
+        world.are_fetches_paused = event.is_paused
+        world.lively.update(world.models)
+        return None
+    model = world.fetches.get(event.fetch)
+    if model is None or model.fetch is None:
+        return None
+    match event:
+        case FetchPlanned(note=note):
+            model.fetch.note = note
+        case FetchAdvanced(progress=progress):
+            model.fetch.progress = dict(progress)
+        case FetchEnded():
+            _ended(model, model.fetch, event, now, world=world)
+        case _:
+            assert_never(event)
+    return model
+
+
+def _ended(model: Model, fetch: Fetch, event: FetchEnded, now: float, *, world: World) -> None:
+    """The child is gone: the next in the queue may have its place."""
+    model.fetch = None
+    del world.fetches[event.fetch]
+    model.tell(f"fetch {fetch.number} ended: {event.fault.message if event.fault else 'all there'}", now)
+    for other in world.models.values():
+        if other.is_queued:
+            world.lively.add(other.key)
+    if fetch.is_stopping:
+        return
+    if event.fault is None:
+        forget_fetches(model)
+        if model.entry.is_fetchable:  # the folder was looked at meanwhile
+            model.fetched_key = fetch.key
+        return
+    model.fetch_tries += 1
+    wait_s = max(backoff_s(model.fetch_tries + 1), event.retry_after_s or 0.0)
+    model.fetch_failure = Failure(event.fault, fetch.key, event.is_permanent, now + wait_s)
+
+
+def forget_fetches(model: Model) -> None:
+    """Somebody asked for the files again, or they are there: what was before does not count."""
+    model.fetch_failure, model.fetch_tries, model.fetched_key, model.is_paused = None, 0, "", False

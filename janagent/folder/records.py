@@ -1,0 +1,77 @@
+"""Records of running fetches, below `models`: which model waits for which files (contract, section 1).
+
+A fetcher writes its record before the first byte and removes it when all is in place, so that a repo that was
+interrupted half-way is not taken for whole. Owns where records are and what may be read from them; what else
+is in one is the fetcher's own (`fetch.record`). Neighbours: `catalog` asks, `removal` takes away.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from janagent.folder.listing import join, parent
+
+FOLDER = ".janagent/fetch"
+PART = ".part"
+_LARGEST_BYTES = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFetch:
+    """A fetch that began and has not ended. `names` are paths below the folder of the manifest."""
+
+    key: str
+    names: tuple[str, ...]
+    path: Path
+
+    def paths(self) -> frozenset[str]:
+        """The wanted files as paths below `models`."""
+        return frozenset(join(parent(self.key), name) for name in self.names)
+
+
+def record_path(models: Path, key: str) -> Path:
+    """Where the record of the model `key` is, if there is one."""
+    return models / FOLDER / f"{hashlib.sha256(os.fsencode(key)).hexdigest()[:24]}.json"
+
+
+def open_fetches(models: Path) -> Mapping[str, OpenFetch]:
+    """Every record by its model's key. One that cannot be read says nothing."""
+    try:
+        names = os.listdir(models / FOLDER)
+    except OSError:
+        return {}
+    found = (_read(models / FOLDER / name) for name in names if name.endswith(".json"))
+    return {fetch.key: fetch for fetch in found if fetch is not None}
+
+
+def open_fetch(models: Path, key: str) -> OpenFetch | None:
+    """The record of one model."""
+    return _read(record_path(models, key))
+
+
+def _read(path: Path) -> OpenFetch | None:
+    try:
+        with path.open("rb") as file:
+            record = json.loads(file.read(_LARGEST_BYTES))
+        key, files = record["key"], record["files"]
+        names = tuple(str(file["name"]) for file in files)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return OpenFetch(str(key), names, path)
+
+
+def discard(models: Path, key: str) -> None:
+    """Remove the record of `key` and the unfinished files that it names. Files that have their name stay."""
+    fetch = open_fetch(models, key)
+    for name in fetch.paths() if fetch is not None else ():
+        with contextlib.suppress(OSError):
+            (models / f"{name}{PART}").unlink()
+    with contextlib.suppress(OSError):
+        record_path(models, key).unlink()
+    with contextlib.suppress(OSError):
+        (models / FOLDER).rmdir()
+        (models / FOLDER).parent.rmdir()

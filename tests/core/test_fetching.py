@@ -1,0 +1,198 @@
+"""What the machine does about files that are not there."""
+
+import pytest
+
+from janagent.core import events as ev
+from janagent.folder.entry import Condition
+from janagent.folder.fault import Fault
+from tests.core.driver import Driver, entry, lacking
+
+LOST = Fault("network", "the hub cannot be reached")
+
+
+def test_a_manifest_alone_is_fetched_and_what_came_is_loaded() -> None:
+    d = Driver()
+    d.folder(lacking())
+    assert d.fetching() == ["a"]
+    assert d.state() == "downloading"
+    assert d.status().error is None
+    d.folder(entry())
+    d.fetch_ended()
+    assert d.state() == "starting"
+    d.ready()
+    assert d.state() == "running"
+
+
+def test_progress_and_the_reason_of_a_choice_are_shown() -> None:
+    d = Driver()
+    d.folder(lacking())
+    fetch = d.fetch_of()
+    d.tell(ev.FetchPlanned(fetch, "Q4_K_M, because it fits"))
+    d.tell(ev.FetchAdvanced(fetch, {"done_bytes": 5, "total_bytes": 10}))
+    shown = d.status().progress
+    assert shown == {"done_bytes": 5, "total_bytes": 10, "note": "Q4_K_M, because it fits"}
+
+
+def test_a_manifest_without_a_source_and_one_whose_file_is_in_the_way_fetch_nothing() -> None:
+    d = Driver()
+    d.folder(entry("a", condition=Condition.MISSING, binaries=()))
+    d.folder(lacking("b", fault=Fault("incomplete", "incomplete: 31 % of 4.1 GB")))
+    assert d.fetching() == []
+    assert (d.state("a"), d.state("b")) == ("missing", "missing")
+
+
+def test_offline_fetches_nothing() -> None:
+    d = Driver(may_fetch=False)
+    d.folder(lacking())
+    assert d.fetching() == []
+    assert d.state() == "missing"
+
+
+def test_a_request_for_a_model_that_is_downloaded_is_told_at_once_when_to_come_back() -> None:
+    d = Driver()
+    d.folder(lacking())
+    d.tell(ev.FetchAdvanced(d.fetch_of(), {"eta_s": 42.0}))
+    lease = d.ask()
+    assert d.code(lease) == "model_downloading"
+    refusal = d.answer(lease)
+    assert getattr(refusal, "retry_after_s", None) == 42.0
+
+
+def test_a_start_that_waits_for_a_download_ends_with_the_running_model() -> None:
+    d = Driver(hot_load="never")
+    d.folder(lacking())
+    waiter = d.start()
+    d.folder(entry())
+    assert d.answer(waiter) is None
+    d.fetch_ended()
+    assert d.answer(waiter) is None
+    d.ready()
+    assert d.answer(waiter) == 0
+
+
+def test_no_more_fetches_run_than_may_and_the_next_follows() -> None:
+    d = Driver(max_fetches=2)
+    d.folder(*(lacking(name) for name in "abc"))
+    assert d.fetching() == ["a", "b"]
+    fault = d.status("c").error
+    assert d.state("c") == "missing"
+    assert fault is not None
+    assert fault.code == "queued"
+    assert d.code(d.ask("c")) == "model_downloading"
+    d.fetch_ended("a")
+    assert d.fetching() == ["b", "c"]
+
+
+def test_stop_pauses_a_download_and_start_resumes_it() -> None:
+    d = Driver()
+    d.folder(lacking())
+    waiter = d.stop()
+    assert [stop.is_final for stop in d.fetch_stops()] == [False]
+    assert d.answer(waiter) is None
+    d.fetch_ended(fault=LOST)
+    assert d.answer(waiter) == 0
+    fault = d.status().error
+    assert (d.state(), fault and fault.code) == ("missing", "paused")
+    d.pass_time(10_000)
+    assert d.fetching() == []
+    d.start()
+    assert d.fetching() == ["a"]
+
+
+def test_a_pause_for_all_stops_every_download_and_its_end_resumes_them() -> None:
+    d = Driver()
+    d.folder(lacking("a"), lacking("b"))
+    d.tell(ev.FetchesPaused(True))
+    assert len(d.fetch_stops()) == 2
+    d.fetch_ended("a", LOST)
+    d.fetch_ended("b", LOST)
+    fault = d.status("a").error
+    assert fault is not None
+    assert fault.code == "paused"
+    d.tell(ev.FetchesPaused(False))
+    assert d.fetching() == ["a", "b"]
+
+
+@pytest.mark.parametrize("how", ["by hand", "by a call"])
+def test_a_deleted_model_takes_what_its_download_wrote_along(how: str) -> None:
+    d = Driver()
+    d.folder(lacking())
+    if how == "by hand":
+        d.gone("a")
+    else:
+        d.delete()
+    assert [stop.is_final for stop in d.fetch_stops()] == [True]
+    assert d.removals() == []
+    d.fetch_ended(fault=LOST)
+    assert len(d.removals()) == (how == "by a call")
+
+
+def test_an_edit_of_what_is_wanted_starts_the_fetch_anew_and_another_edit_does_not() -> None:
+    d = Driver()
+    d.folder(lacking())
+    d.folder(lacking(owned_by="somebody"))
+    assert d.fetch_stops() == []
+    d.folder(lacking(artifact="others"))
+    assert [stop.is_final for stop in d.fetch_stops()] == [False]
+    d.fetch_ended(fault=LOST)
+    assert d.fetching() == ["a"]
+    assert d.fetches[d.fetch_of()].entry.artifact_key == "a-others"
+
+
+def test_a_failure_is_shown_and_tried_again_later_unless_that_is_no_help() -> None:
+    d = Driver()
+    d.folder(lacking())
+    d.fetch_ended(fault=LOST)
+    assert d.fetching() == []
+    assert (d.state(), d.status().error) == ("failed", LOST)
+    assert not d.status().is_on_disk
+    assert d.code(d.ask()) == "model_missing"
+    d.pass_time(2)
+    assert d.fetching() == ["a"]
+    d.fetch_ended(fault=Fault("gated", "visit the page"), is_permanent=True)
+    d.pass_time(100_000)
+    assert d.fetching() == []
+    assert d.state() == "failed"
+    d.start()
+    assert d.fetching() == ["a"]
+
+
+def test_a_hub_that_says_when_to_come_back_is_obeyed() -> None:
+    d = Driver()
+    d.folder(lacking())
+    d.fetch_ended(fault=LOST, retry_after_s=500.0)
+    d.pass_time(490)
+    assert d.fetching() == []
+    d.pass_time(20)
+    assert d.fetching() == ["a"]
+
+
+def test_what_came_and_is_still_not_enough_is_not_fetched_over_and_over() -> None:
+    d = Driver()
+    d.folder(lacking())
+    d.fetch_ended()
+    d.pass_time(10_000)
+    assert d.fetching() == []
+    assert d.state() == "missing"
+
+
+def test_an_offline_root_and_the_end_of_the_daemon_stop_a_download_and_keep_what_is_there() -> None:
+    d = Driver()
+    d.folder(lacking())
+    d.offline()
+    d.fetch_ended(fault=LOST)
+    d.offline(False)
+    assert d.fetching() == ["a"]
+    d.tell(ev.ShutdownWanted())
+    assert [stop.is_final for stop in d.fetch_stops()] == [False, False]
+    d.fetch_ended(fault=LOST)
+    assert d.fetching() == []
+
+
+def test_a_running_model_serves_on_while_an_edit_has_other_files_fetched() -> None:
+    d = Driver()
+    d.run()
+    d.folder(lacking(artifact="others"))
+    assert d.fetching() == ["a"]
+    assert d.state() == "running"
+    assert d.stops() == []

@@ -1,0 +1,65 @@
+"""`janagent.folder.records`: what a fetch leaves while it runs."""
+
+import json
+import time
+from pathlib import Path
+
+from janagent.folder.catalog import Catalog
+from janagent.folder.entry import Condition
+from janagent.folder.records import discard, open_fetch, open_fetches, record_path
+from tests.gguf_files import write_model
+
+
+def write_record(models: Path, key: str, *names: str) -> Path:
+    path = record_path(models, key)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"key": key, "files": [{"name": name} for name in names], "more": 1}))
+    return path
+
+
+def test_a_record_says_which_model_waits_for_which_files(tmp_path: Path):
+    assert open_fetches(tmp_path) == {}
+    write_record(tmp_path, "x/a.json", "a.gguf", "sub/b.gguf")
+    (fetch,) = open_fetches(tmp_path).values()
+    assert fetch.key == "x/a.json"
+    assert fetch.paths() == {"x/a.gguf", "x/sub/b.gguf"}
+    assert open_fetch(tmp_path, "y.json") is None
+
+
+def test_a_record_that_cannot_be_read_says_nothing(tmp_path: Path):
+    for number, text in enumerate(("", "[]", "{}", '{"key": 1, "files": 2}', "\x00")):
+        path = record_path(tmp_path, str(number))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    assert open_fetches(tmp_path) == {}
+
+
+def test_a_model_whose_fetch_has_not_ended_is_not_complete_and_what_came_is_no_model_of_its_own(
+    tmp_path: Path,
+):
+    models = tmp_path / "models"
+    models.mkdir()
+    (models / "a.json").write_text('{"origin": "owner/repo"}')
+    write_model(models / "other-name.gguf")
+    write_record(models, "a.json", "other-name.gguf", "second.gguf")
+    catalog = Catalog(tmp_path, default_root=False)
+    catalog.scan(None, now=time.monotonic() + 10)
+    (entry,) = catalog.entries().values()
+    assert entry.condition is Condition.MISSING
+    assert entry.fault is not None
+    assert entry.fault.code == "interrupted"
+    assert entry.is_fetchable
+    record_path(models, "a.json").unlink()
+    catalog.scan({""}, now=time.monotonic() + 20)
+    assert catalog.entries()["a.json"].condition is Condition.COMPLETE
+
+
+def test_giving_up_a_fetch_removes_what_is_unfinished_and_nothing_else(tmp_path: Path):
+    (tmp_path / "x").mkdir()
+    for name in ("a.gguf.part", "b.gguf", "mine.part"):
+        (tmp_path / "x" / name).write_text("text")
+    write_record(tmp_path, "x/a.json", "a.gguf", "b.gguf")
+    discard(tmp_path, "x/a.json")
+    assert sorted(path.name for path in (tmp_path / "x").iterdir()) == ["b.gguf", "mine.part"]
+    assert not (tmp_path / ".janagent").exists()
+    discard(tmp_path, "x/a.json")

@@ -1,0 +1,131 @@
+"""`janagent.fetchers`: what a fetcher is told, and what becomes of its words."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from janagent.children.logs import LogRing
+from janagent.core import events as ev
+from janagent.core.actions import StartFetch, StopFetch
+from janagent.core.memory import Budget
+from janagent.fetchers import Fetchers, fetch_spec, hub_environment
+from janagent.folder.records import open_fetches, record_path
+from tests.core.driver import lacking
+
+WRITER = """
+import json, os, sys, time
+spec = json.loads(sys.stdin.readline())
+os.makedirs(os.path.dirname(spec["record_path"]), exist_ok=True)
+json.dump({"key": spec["key"], "files": [{"name": "a.gguf"}]}, open(spec["record_path"], "w"))
+open(spec["folder"] + "/a.gguf.part", "w").write("x")
+def say(**line):
+    os.write(int(os.environ["JANAGENT_STATUS_FD"]), json.dumps(line).encode() + b"\\n")
+say(event="planned", files=1, total_bytes=10, note="the only one")
+say(event="fetching", done_bytes=3, total_bytes=10, bytes_per_s=1.0, eta_s=7.0, files=1)
+"""
+ENDS = {
+    "well": 'say(event="fetched")',
+    "badly": 'say(event="fetch_failed", code="gated", message="visit the page", is_permanent=True)',
+    "silently": "sys.exit(9)",
+    "never": "time.sleep(600)",
+}
+
+
+class Desk:
+    """Fetchers over a folder, with everything they told."""
+
+    def __init__(self, models: Path, end: str) -> None:
+        self.told: asyncio.Queue[ev.Event | str] = asyncio.Queue()
+        self.models = models
+        self.action = StartFetch(1, 2, lacking(), Budget(10**9))
+        self.fetchers = Fetchers(
+            models=models,
+            hub_endpoint=None,
+            post=self.told.put_nowait,
+            logs_of=lambda key: LogRing(),
+            look=self._look,
+            argv=(sys.executable, "-c", WRITER + ENDS[end]),
+        )
+
+    async def _look(self, folder: str) -> None:
+        self.told.put_nowait(f"looked at {folder!r}")
+
+    async def next(self) -> ev.Event | str:
+        async with asyncio.timeout(20):
+            return await self.told.get()
+
+
+@asynccontextmanager
+async def running(models: Path, end: str) -> AsyncIterator[Desk]:
+    desk = Desk(models, end)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(desk.fetchers.run(desk.action))
+        assert await desk.next() == ev.FetchPlanned(1, "the only one")
+        advanced = await desk.next()
+        assert isinstance(advanced, ev.FetchAdvanced)
+        assert advanced.progress["done_bytes"] == 3
+        yield desk
+
+
+async def test_what_came_is_looked_at_before_the_end_is_told(tmp_path: Path):
+    async with running(tmp_path, "well") as desk:
+        assert await desk.next() == "looked at ''"
+        assert await desk.next() == ev.FetchEnded(1)
+
+
+async def test_a_failure_is_told_in_the_fetcher_s_own_words(tmp_path: Path):
+    async with running(tmp_path, "badly") as desk:
+        ended = await desk.next()
+        assert isinstance(ended, ev.FetchEnded)
+        assert ended.fault is not None
+        assert (ended.fault.code, ended.fault.message, ended.is_permanent) == (
+            "gated",
+            "visit the page",
+            True,
+        )
+
+
+async def test_a_fetcher_that_dies_without_a_word_may_be_tried_again(tmp_path: Path):
+    async with running(tmp_path, "silently") as desk:
+        ended = await desk.next()
+        assert isinstance(ended, ev.FetchEnded)
+        assert ended.fault is not None
+        assert ended.fault.code == "fetch_failed"
+        assert not ended.is_permanent
+
+
+@pytest.mark.parametrize("is_final", [False, True])
+async def test_a_stop_ends_it_at_once_and_only_a_final_one_takes_what_it_wrote(
+    tmp_path: Path, is_final: bool
+):
+    async with running(tmp_path, "never") as desk:
+        begun = asyncio.get_running_loop().time()
+        await desk.fetchers.stop(StopFetch(1, 3, is_final))
+        assert isinstance(await desk.next(), ev.FetchEnded)
+        assert asyncio.get_running_loop().time() - begun < 5
+    assert (tmp_path / "a.gguf.part").exists() != is_final
+    assert bool(open_fetches(tmp_path)) != is_final
+
+
+def test_records_of_models_that_are_gone_are_swept(tmp_path: Path):
+    for key in ("a.json", "b.json"):
+        path = record_path(tmp_path, key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f'{{"key": "{key}", "files": []}}')
+    Desk(tmp_path, "well").fetchers.sweep({"a.json"})
+    assert set(open_fetches(tmp_path)) == {"a.json"}
+
+
+def test_a_fetcher_is_told_where_what_and_for_how_much_memory(tmp_path: Path):
+    spec = fetch_spec(StartFetch(1, 2, lacking(), Budget(5, 7)), models=tmp_path, hub_endpoint="http://hub")
+    assert (spec.key, spec.folder, spec.origin) == ("a.json", str(tmp_path), "owner/a")
+    assert (spec.ram_bytes, spec.gpu_bytes, spec.hub_endpoint) == (5, 7, "http://hub")
+    assert spec.record_path == str(record_path(tmp_path, "a.json"))
+
+
+def test_only_the_hub_s_variables_are_passed_on():
+    assert hub_environment({"HF_TOKEN": "t", "OPENAI_API_KEY": "k"}) == {"HF_TOKEN": "t"}
