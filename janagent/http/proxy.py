@@ -10,6 +10,7 @@ other. Knows nothing of what is said. Neighbours: `inference` (before), `streams
 """
 
 import asyncio
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -92,10 +93,12 @@ class _Relay:
         body = fill_in(
             self._exchange.body, model_id=lease.model_id, defaults=lease.defaults, endpoint=endpoint
         )
+        is_large = self._exchange.is_large
+        data = await encode_for_engine(body, is_large=is_large)
         try:
             return await lease.session.post(
                 f"{lease.base_url}/v1/{endpoint}",
-                data=await encode_for_engine(body, is_large=self._exchange.is_large),
+                data=io.BytesIO(data) if is_large else data,  # sent in pieces, or at once
                 headers={
                     "Content-Type": "application/json",
                     "X-Request-Id": self._request[REQUEST_ID],

@@ -1,6 +1,7 @@
 """`janagent.http.proxy`: between a client and an engine, and what either one's loss means."""
 
 import asyncio
+import io
 import json
 import socket
 import time
@@ -68,6 +69,14 @@ async def test_an_engines_refusal_arrives_as_it_was_said(served: Served) -> None
     async with await served.chat("refuse") as response:
         assert (response.status, response.headers["Retry-After"]) == (429, "7")
         assert (await response.json())["error"]["code"] == "queue_full"
+
+
+async def test_a_request_of_megabytes_reaches_the_engine_whole(served: Served) -> None:
+    messages = [{"role": "user", "content": "ä" * 2_000_000}]
+    body = {**BODY, "odd": "echo", "messages": messages, "prompt": [*range(400_000)]}
+    data = io.BytesIO(json.dumps(body).encode())
+    async with served.client.post("/v1/chat/completions", data=data) as response:
+        assert (await response.json())["body"] == body
 
 
 async def test_bytes_and_headers_of_a_stream_arrive_unchanged(served: Served) -> None:
