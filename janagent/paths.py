@@ -68,6 +68,11 @@ def lock_file(root: Path) -> Path:
     return state_dir() / "daemons" / f"{root_name(root)}.lock"
 
 
+def pause_file(root: Path) -> Path:
+    """There while the downloads of `root` are paused."""
+    return state_dir() / "daemons" / f"{root_name(root)}.paused"
+
+
 def root_name(root: Path) -> str:
     """A short file name that stands for `root`; two paths to the same folder give the same name."""
     real = os.path.realpath(root)

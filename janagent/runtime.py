@@ -81,6 +81,7 @@ class Runtime:
         `children.wire` will do for tests."""
         self.settings = settings
         self._models = paths.models_dir(settings.root)
+        self._pause_file = paths.pause_file(settings.root)
         self._memory = MemoryWatch(settings)
         self._machine = Machine(limits=limits_of(settings), budget=Budget(0))
         self._catalog = Catalog(settings.root, default_root=settings.root == paths.default_root())
@@ -127,6 +128,7 @@ class Runtime:
         return self
 
     async def _begin(self) -> None:
+        self.dispatch(ev.FetchesPaused(self._pause_file.exists()))
         probe = aio.create_task(self._memory.probe(), name="GPU probe")
         self._stack.push_async_callback(aio.cancel_and_wait, probe)
         await asyncio.to_thread(sweep, self._models)
@@ -201,7 +203,7 @@ class Runtime:
         return {
             "memory_used_bytes": self._memory.used_bytes,
             "memory_budget_bytes": self._machine.budget.ram_bytes + self._machine.budget.gpu_bytes,
-            "downloads_paused": False,
+            "downloads_paused": self._pause_file.exists(),
             "version": __version__,
         }
 
@@ -249,6 +251,16 @@ class Runtime:
         """Unload a model; running answers finish within `drain_s`. Raises Refusal."""
         await self._ask(lambda waiter: ev.StopWanted(key, waiter))
         return self.status(key)
+
+    def pause_downloads(self, is_paused: bool) -> None:
+        """Stop all downloads, or let them go on; this outlives the daemon. Raises OSError."""
+        if is_paused:
+            paths.make_private(self._pause_file.parent)
+            self._pause_file.touch()
+        else:
+            self._pause_file.unlink(missing_ok=True)
+        self.dispatch(ev.FetchesPaused(is_paused))
+        self._feed.tell(MachineChanged(self.machine()))
 
     async def delete(self, key: str) -> str:
         """Drain, stop, remove the files; returns the id it had. Raises Refusal (`delete_refused`: a link)."""

@@ -131,10 +131,10 @@ def start(
     """Load a model and wait until it runs."""
     client = connect(root, config)
     body = {"model_parameters": dict(map(_parameter, settings))} if settings else None
-    if wait and not as_json and output.console(stderr=True).is_terminal:
-        model = _start_with_progress(client, model_id, body)
+    if wait:
+        model = start_with_progress(client, model_id, body)
     else:
-        model = client.call("PUT", model_path(model_id, "/start" if wait else "/start?wait=false"), body)
+        model = client.call("PUT", model_path(model_id, "/start?wait=false"), body)
     if as_json:
         output.print_json(model)
     else:
@@ -152,8 +152,11 @@ def _parameter(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def _start_with_progress(client: Client, model_id: str, body: Any) -> Any:
-    """The start waits in a thread of its own while this one shows how far the model is."""
+def start_with_progress(client: Client, model_id: str, body: Any) -> Any:
+    """Start and wait until it runs; on a terminal the start waits in a thread of its own while this one
+    shows how far the model is. Returns the model object."""
+    if not output.console(stderr=True).is_terminal:
+        return client.call("PUT", model_path(model_id, "/start"), body)
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     outcome: list[Any] = []

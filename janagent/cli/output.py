@@ -128,11 +128,9 @@ def duration(seconds: float) -> str:
 
 
 def progress_text(progress: Mapping[str, Any]) -> str:
-    """`31 % of 4.1 GB, 12 MB/s, 3 min 10 s left` or `31 % loaded`, as much of it as is known."""
+    """`31 % of 4.1 GB, 12 MB/s, 3 min 10 s left`, as much of it as is known."""
     done, total = progress.get("done_bytes"), progress.get("total_bytes")
     parts = []
-    if (loaded := progress.get("loaded")) is not None:
-        parts.append(f"{100 * loaded:.0f} % loaded")
     if isinstance(done, int | float) and isinstance(total, int | float) and total > 0:
         parts.append(f"{100 * done / total:.0f} % of {size(total)}")
     if rate := progress.get("bytes_per_s"):
@@ -144,8 +142,6 @@ def progress_text(progress: Mapping[str, Any]) -> str:
 
 def fraction(progress: Mapping[str, Any]) -> float | None:
     """How far it is, 0 to 1; None when that is not known."""
-    if "loaded" in progress:
-        return float(progress["loaded"])
     total = progress.get("total_bytes")
     return progress.get("done_bytes", 0) / total if total else None
 

@@ -62,7 +62,8 @@ def _progress(model: Model, state: State) -> dict[str, Any] | None:
     if fetch is not None and not fetch.is_stopping:
         return {**fetch.progress, **({"note": fetch.note} if fetch.note else {})} or None
     if state is State.STARTING and starting is not None:
-        return {"loaded": round(starting.progress, 3)}
+        total_bytes = starting.entry.size_bytes
+        return {"done_bytes": round(starting.progress * total_bytes), "total_bytes": total_bytes}
     return None
 
 

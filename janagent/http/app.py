@@ -52,6 +52,8 @@ def build_app(runtime: Runtime, settings: Settings, *, limits: Limits | None = N
     app.router.add_post("/openai/deployments/{tail:(?s:.+)}", inference.azure_route)
     app.router.add_get(HEALTH, health.health)
     app.router.add_get("/v1/events", events.events, allow_head=False)
+    app.router.add_put("/v1/downloads/pause", health.pause_downloads)
+    app.router.add_put("/v1/downloads/resume", health.resume_downloads)
     app.router.add_post("/v1/shutdown", health.shutdown)
     app.router.add_get("/metrics", health.metrics)
     return app

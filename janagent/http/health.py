@@ -1,4 +1,6 @@
-"""Is it alive, what is it doing, stop it: `/v1/health`, `/metrics`, `POST /v1/shutdown`. Wakes no model."""
+"""Is it alive, what is it doing, stop it or its downloads: `/v1/health`, `/metrics`, `/v1/downloads/...`,
+`POST /v1/shutdown`. Wakes no model.
+"""
 
 from aiohttp import web
 
@@ -22,6 +24,22 @@ async def metrics(request: web.Request) -> web.Response:
     api = request.app[API]
     text = api.metrics.text(api.runtime)
     return web.Response(body=text.encode(), headers={"Content-Type": CONTENT_TYPE})
+
+
+async def pause_downloads(request: web.Request) -> web.Response:
+    """`PUT /v1/downloads/pause`."""
+    return _paused(request, is_paused=True)
+
+
+async def resume_downloads(request: web.Request) -> web.Response:
+    """`PUT /v1/downloads/resume`."""
+    return _paused(request, is_paused=False)
+
+
+def _paused(request: web.Request, *, is_paused: bool) -> web.Response:
+    runtime = request.app[API].runtime
+    runtime.pause_downloads(is_paused)
+    return web.Response(body=encode(runtime.machine()), content_type="application/json")
 
 
 async def shutdown(request: web.Request) -> web.Response:

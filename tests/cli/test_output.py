@@ -45,21 +45,20 @@ def test_control_characters_of_a_file_or_model_do_not_reach_the_terminal():
 def test_progress_tells_as_much_as_is_known():
     whole = {"done_bytes": 31, "total_bytes": 100, "bytes_per_s": 12e6, "eta_s": 190}
     assert output.progress_text(whole) == "31 % of 100 B, 12.0 MB/s, 3 min 10 s left"
-    assert output.progress_text({"loaded": 0.31}) == "31 % loaded"
+    assert output.progress_text({"done_bytes": 31, "total_bytes": 100}) == "31 % of 100 B"
     assert output.progress_text({}) == ""
 
 
 def test_the_fraction_of_a_progress_is_unknown_without_a_total():
-    assert output.fraction({"loaded": 0.5}) == 0.5
     assert output.fraction({"done_bytes": 1, "total_bytes": 4}) == 0.25
     assert output.fraction({"done_bytes": 1}) is None
 
 
 def test_an_error_is_noted_before_progress_and_warnings():
-    model = {"error": {"message": "no"}, "progress": {"loaded": 1}, "warnings": ["a"]}
+    model = {"error": {"message": "no"}, "progress": {"eta_s": 7}, "warnings": ["a"]}
     assert output.notes(model) == "no"
     del model["error"]
-    assert output.notes(model) == "100 % loaded"
+    assert output.notes(model) == "7 s left"
     del model["progress"]
     assert output.notes(model) == "a"
     assert output.notes({"warnings": ["a", "b", "c"]}) == "a (and 2 more)"

@@ -45,9 +45,9 @@ def test_a_load_shows_how_far_it_is() -> None:
     from janagent.core import events as ev
 
     d = Driver()
-    d.folder(entry())
+    d.folder(entry(size=1000))
     d.tell(ev.EngineLoading(d.started()[0], 0.4567))
-    assert d.status().progress == {"loaded": 0.457}
+    assert d.status().progress == {"done_bytes": 457, "total_bytes": 1000}
     d.ready()
     assert d.status().progress is None
 

@@ -93,7 +93,7 @@ def test_a_kept_rendering_follows_every_change() -> None:
         STATUS,
         replace(STATUS, state=State.DOWNLOADED, error=None),
         replace(STATUS, warnings=("one",)),
-        replace(STATUS, progress={"loaded": 0.5}),
+        replace(STATUS, progress={"done_bytes": 5, "total_bytes": 10}),
         replace(STATUS, overrides=(("ctx_len", 99),)),
         replace(STATUS, entry=replace(STATUS.entry, created=5)),
         STATUS,
