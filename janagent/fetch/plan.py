@@ -1,0 +1,37 @@
+"""What a fetch is to bring: the files with their addresses, sizes and hashes, and why these.
+
+Knows nothing of how files are transferred. Neighbours: `importers` and `direct` make plans, `hub` tells what a
+repo holds, `transfer` carries a plan out.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """One file to fetch. `name` is its path below the target folder, checked to stay in there.
+
+    `size_bytes` is None until the server says. Of a large file the hub knows the `sha256`, of a small one the
+    git blob id. With `is_hub` the hub's token may go to the host of `url`, never on to a redirect's target.
+    """
+
+    name: str
+    url: str
+    size_bytes: int | None = None
+    sha256: str | None = None
+    git_sha1: str | None = None
+    is_hub: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The files of one fetch; `note` is the choice and its reason, for people.
+
+    `defaults` are parameters that the repo recommends and the manifest may leave open.
+    """
+
+    files: tuple[RemoteFile, ...]
+    note: str = ""
+    defaults: Mapping[str, Any] = field(default_factory=dict)
