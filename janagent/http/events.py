@@ -6,6 +6,7 @@ behind gets a fresh snapshot, which says the same as the changes it missed.
 
 import asyncio
 import itertools
+from collections.abc import Iterable
 from typing import assert_never
 
 from aiohttp import web
@@ -13,6 +14,7 @@ from aiohttp import web
 from janagent.feed import Change, Closed, MachineChanged, ModelChanged, ModelRemoved, Overflow, Subscription
 from janagent.http.context import API, Api
 from janagent.http.jsonbody import encode
+from janagent.http.objects import joined
 from janagent.http.streams import StallGuard
 
 HEADERS = {
@@ -33,31 +35,33 @@ async def events(request: web.Request) -> web.StreamResponse:
         assert writer is not None
         with StallGuard(request, writer, limit_s=api.limits.stall_s):
             async with api.streams.until_stop():
-                await response.write(_snapshot(api))
-                while (text := await _next(api, changes)) is not None:
-                    await response.write(text)
+                for piece in _snapshot(api):
+                    await response.write(piece)
+                while (pieces := await _next(api, changes)) is not None:
+                    for piece in pieces:
+                        await response.write(piece)
             await response.write_eof()
     return response
 
 
-async def _next(api: Api, changes: Subscription) -> bytes | None:
+async def _next(api: Api, changes: Subscription) -> Iterable[bytes] | None:
     try:
         async with asyncio.timeout(api.limits.heartbeat_s):
             change = await changes.get()
     except TimeoutError:
-        return b": still here\n\n"
+        return (b": still here\n\n",)
     return _text(api, change)
 
 
-def _text(api: Api, change: Change) -> bytes | None:
+def _text(api: Api, change: Change) -> Iterable[bytes] | None:
     """One event; None when the stream ends."""
     match change:
         case ModelChanged(status=status):
-            return _event("model", api.renderer.render(status))
+            return _event("model", (api.renderer.render(status),))
         case ModelRemoved(id=model_id):
-            return _event("removed", encode({"id": model_id}))
+            return _event("removed", (encode({"id": model_id}),))
         case MachineChanged(machine=machine):
-            return _event("machine", encode(machine))
+            return _event("machine", (encode(machine),))
         case Overflow():
             return _snapshot(api)
         case Closed():
@@ -66,12 +70,17 @@ def _text(api: Api, change: Change) -> bytes | None:
             assert_never(change)
 
 
-def _snapshot(api: Api) -> bytes:
-    models = b",".join(api.renderer.render(status) for status in api.runtime.statuses())
-    return _event(
-        "snapshot", b'{"models":[' + models + b'],"machine":' + encode(api.runtime.machine()) + b"}"
-    )
+def _snapshot(api: Api) -> Iterable[bytes]:
+    models = [api.renderer.render(status) for status in api.runtime.statuses()]
+    after = b'],"machine":' + encode(api.runtime.machine()) + b"}"
+    return _event("snapshot", joined(models, before=b'{"models":[', after=after))
 
 
-def _event(name: str, data: bytes) -> bytes:
-    return b"id: %d\nevent: %s\ndata: %s\n\n" % (next(_ids), name.encode(), data)
+def _event(name: str, data: Iterable[bytes]) -> Iterable[bytes]:
+    """A small event in one piece, as it goes out in one packet."""
+    head = b"id: %d\nevent: %s\ndata: " % (next(_ids), name.encode())
+    match data:
+        case (body,):
+            return (b"%b%b\n\n" % (head, body),)
+        case _:
+            return itertools.chain((head,), data, (b"\n\n",))

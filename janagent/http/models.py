@@ -5,6 +5,7 @@ in order to act. Neighbours: `routing` (ids in paths), `objects` (what is answer
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -17,6 +18,7 @@ from janagent.http.context import API
 from janagent.http.errors import ApiError, invalid
 from janagent.http.jsonbody import encode, parse_object, read_body
 from janagent.http.logs import answer_logs
+from janagent.http.objects import joined
 from janagent.http.routing import ModelPath, parse_model_path
 from janagent.http.streams import send
 
@@ -42,9 +44,11 @@ async def list_models(request: web.Request) -> web.StreamResponse:
     api = request.app[API]
     wanted = _filter(request)
     statuses = api.runtime.statuses()
-    body = api.renderer.render_list(filter(FILTERS[wanted], statuses), known=len(statuses))
-    response = web.Response(body=body, content_type="application/json")
-    await send(request, response, limit_s=api.limits.stall_s)
+    objects = api.renderer.render_all(filter(FILTERS[wanted], statuses), known=len(statuses))
+    pieces = partial(joined, objects, before=b'{"object":"list","data":[', after=b"]}")
+    response = web.StreamResponse(headers={"Content-Type": "application/json; charset=utf-8"})
+    response.content_length = sum(map(len, pieces()))
+    await send(request, response, pieces(), limit_s=api.limits.stall_s)
     return response
 
 

@@ -5,7 +5,7 @@ Owns which fields there are and that no secret is in them. Knows nothing of requ
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,7 @@ OWN_FIELDS = frozenset(
     }
 )
 """Fields that a manifest cannot set in the object by having an unknown field of that name."""
+_IN_A_PIECE = 100
 
 
 def model_object(status: ModelStatus) -> dict[str, Any]:
@@ -50,9 +51,13 @@ async def render_ahead(renderer: "Renderer", statuses: Iterable[ModelStatus]) ->
         await asyncio.sleep(0)
 
 
-def model_list(objects: Iterable[bytes]) -> bytes:
-    """`{"object":"list","data":[...]}` from rendered objects."""
-    return b'{"object":"list","data":[' + b",".join(objects) + b"]}"
+def joined(objects: Sequence[bytes], *, before: bytes, after: bytes) -> Iterator[bytes]:
+    """`before`, the objects with commas between them, `after`: in pieces, so that the text of ten thousand
+    models never lies in memory a second time."""
+    yield before
+    for at in range(0, len(objects), _IN_A_PIECE):
+        yield (b"," if at else b"") + b",".join(objects[at : at + _IN_A_PIECE])
+    yield after
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +82,11 @@ class Renderer:
             kept = self._kept[key] = _Rendered(status, encode(model_object(status)))
         return kept.body
 
-    def render_list(self, statuses: Iterable[ModelStatus], *, known: int) -> bytes:
-        """A list object. `known` is how many models there are in all: what is far beyond it is forgotten."""
+    def render_all(self, statuses: Iterable[ModelStatus], *, known: int) -> list[bytes]:
+        """Each as JSON. `known` is how many models there are in all: what is far beyond it is forgotten."""
         if len(self._kept) > 2 * known + 100:
             self._kept.clear()
-        return model_list(self.render(status) for status in statuses)
+        return [self.render(status) for status in statuses]
 
 
 def _described(entry: ModelEntry) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import socket
 import struct
 import sys
 from asyncio.trsock import TransportSocket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self
@@ -87,11 +87,16 @@ def kernel_queue_bytes(sock: TransportSocket | None) -> int:
     return 0
 
 
-async def send(request: web.BaseRequest, response: web.Response, *, limit_s: float) -> None:
+async def send(
+    request: web.BaseRequest, response: web.StreamResponse, pieces: Iterable[bytes], *, limit_s: float
+) -> None:
     """Send a whole response that may be too large for the socket's buffers, under a StallGuard."""
     writer = await response.prepare(request)
     if writer is not None:
         with StallGuard(request, writer, limit_s=limit_s):
+            if request.method != "HEAD":
+                for piece in pieces:
+                    await response.write(piece)
             await response.write_eof()
 
 

@@ -111,5 +111,5 @@ def test_models_that_are_gone_are_not_kept_for_ever() -> None:
     renderer = Renderer()
     for number in range(1000):
         entry = replace(STATUS.entry, key=f"{number}.json")
-        renderer.render_list([replace(STATUS, entry=entry)], known=1)
+        renderer.render_all([replace(STATUS, entry=entry)], known=1)
     assert len(renderer._kept) < 200

@@ -38,9 +38,10 @@ async def test_a_whole_answer_that_nobody_takes_is_cut() -> None:
     ended = asyncio.Event()
 
     async def handler(request: web.Request) -> web.StreamResponse:
-        response = web.Response(body=bytes(50_000_000))
+        response = web.StreamResponse()
+        response.content_length = 50_000_000
         try:
-            await send(request, response, limit_s=0.3)
+            await send(request, response, [bytes(1_000_000)] * 50, limit_s=0.3)
         finally:
             ended.set()
         return response
@@ -51,8 +52,9 @@ async def test_a_whole_answer_that_nobody_takes_is_cut() -> None:
 
 async def test_a_whole_answer_that_is_taken_arrives() -> None:
     async def handler(request: web.Request) -> web.StreamResponse:
-        response = web.Response(body=bytes(3_000_000), headers={"Connection": "close"})
-        await send(request, response, limit_s=0.5)
+        response = web.StreamResponse(headers={"Connection": "close"})
+        response.content_length = 3_000_000
+        await send(request, response, [bytes(1_000_000)] * 3, limit_s=0.5)
         return response
 
     async with asyncio.timeout(20), connected(handler) as sock:
