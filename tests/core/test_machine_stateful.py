@@ -163,13 +163,29 @@ class AnyOrder(RuleBasedStateMachine):
         for name in self.d.fetching():
             self.d.fetch_ended(name, Fault("no_gguf", "there is no model in it"), is_permanent=True)
 
-    def teardown(self) -> None:
-        """Let everything end: then nobody waits any more."""
+    def let_everything_settle(self) -> None:
+        """Every child answers, and more time passes than any limit allows to wait."""
         for _ in range(20):
             self.engines_stop_as_told()
+            for engine in self.d.started():
+                self.d.ready(engine)
             self.fetches_fail_for_good()
             self.files_removed(True)
             self.d.pass_time(1000)
+
+    def waiting(self) -> set[int]:
+        """Those who asked, have not left, and were told nothing."""
+        return {number for number in self.asked - self.ended if self.d.answer(number) is None}
+
+    @rule()
+    def once_everything_is_settled_nobody_waits(self) -> None:
+        self.let_everything_settle()
+        assert not self.waiting(), "somebody waits although nothing is under way"
+
+    def teardown(self) -> None:
+        """Let everything end: then no process is left, and nobody waits any more."""
+        self.let_everything_settle()
+        assert not self.waiting(), "somebody waits although nothing is under way"
         self.d.tell(ev.ShutdownWanted())
         for _ in range(5):
             self.d.pass_time(100)
@@ -178,8 +194,7 @@ class AnyOrder(RuleBasedStateMachine):
             self.files_removed(True)
         assert not self.d.machine.has_engines
         assert not self.d.fetches
-        unanswered = {number for number in self.asked - self.ended if self.d.answer(number) is None}
-        assert not unanswered, "somebody waits for ever"
+        assert not self.waiting(), "somebody waits for ever"
 
 
 TestAnyOrder = AnyOrder.TestCase
