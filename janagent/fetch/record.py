@@ -1,0 +1,183 @@
+"""The record of a fetch: a JSON file that exists exactly while files are missing, and says what is there.
+
+Written atomically when the files are decided or a server has said what they are. Between those moments only
+single characters of it change, in place: `placed`, and in `blocks` one for each `BLOCK_BYTES` of a file, "1"
+once the block is written. So it is never torn, and no block that was recorded is fetched again after
+`kill -9`. What a power failure may lose is caught by the hash. Neighbour: `janagent.folder.records` reads key
+and names.
+"""
+
+import contextlib
+import json
+import os
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from janagent.fetch.ranges import Interval
+
+BLOCK_BYTES = 1 << 20
+
+
+@dataclass(slots=True)
+class Entry:
+    """One wanted file. `etag` is what its server calls this version of it; `source` tells URLs apart."""
+
+    name: str
+    size_bytes: int | None = None
+    sha256: str | None = None
+    git_sha1: str | None = None
+    source: str | None = None
+    etag: str | None = None
+    is_placed: bool = False
+    """It was verified and has its name."""
+    blocks: str = ""
+    """As it was when the record was read; empty in one that is being written."""
+
+    def done(self) -> Iterator[Interval]:
+        """The ranges that the blocks say are there."""
+        size = self.size_bytes or 0
+        start = self.blocks.find("1")
+        while start >= 0:
+            end = self.blocks.find("0", start)
+            end = len(self.blocks) if end < 0 else end
+            if start * BLOCK_BYTES < size:
+                yield start * BLOCK_BYTES, min(end * BLOCK_BYTES, size)
+            start = self.blocks.find("1", end)
+
+
+class Record:
+    """The record at `path` of the fetch for the model `key`. Used from threads."""
+
+    def __init__(self, path: Path, *, key: str) -> None:
+        self._path = path
+        self._key = key
+        self._lock = threading.Lock()
+        self._fd: int | None = None
+        self._entries: dict[str, Entry] = {}
+        self._blocks: dict[str, bytearray] = {}
+        self._offsets: dict[str, int] = {}
+
+    def read(self) -> Mapping[str, Entry]:
+        """What an earlier fetch left, by name. Nothing if there is none, or it cannot be read."""
+        try:
+            said = json.loads(self._path.read_bytes())
+            if said["key"] != self._key:
+                return {}
+            return {entry.name: entry for entry in map(_entry, said["files"])}
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}
+
+    def begin(self, entries: Iterable[Entry], done: Mapping[str, Iterable[Interval]]) -> None:
+        """Write it: these files are wanted, and `done` of them is there. Raises OSError."""
+        with self._lock:
+            self._entries = {entry.name: entry for entry in entries}
+            self._blocks = {name: _blank(entry) for name, entry in self._entries.items()}
+            for name, intervals in done.items():
+                for start, end in intervals:
+                    self._set(name, start, end)
+            self._write(is_first=True)
+
+    def restart(self, name: str, *, size_bytes: int | None, etag: str | None) -> None:
+        """The file was found to be this, and nothing of it is there. Raises OSError."""
+        with self._lock:
+            entry = self._entries[name]
+            entry.size_bytes, entry.etag, entry.is_placed = size_bytes, etag, False
+            self._blocks[name] = _blank(entry)
+            self._write()
+
+    def placed(self, name: str) -> None:
+        """The file has its name. Raises OSError."""
+        with self._lock:
+            self._entries[name].is_placed = True
+            if self._fd is not None:
+                os.pwrite(self._fd, b"1", self._offsets[name] - len(_PLACED))
+
+    def mark(self, name: str, start: int, end: int) -> None:
+        """The bytes from `start` to `end` are written. Raises OSError."""
+        with self._lock:
+            first, last = self._set(name, start, end)
+            if first < last and self._fd is not None:
+                os.pwrite(self._fd, bytes(self._blocks[name][first:last]), self._offsets[name] + first)
+
+    def close(self) -> None:
+        """Leave it for a later fetch."""
+        with self._lock:
+            if self._fd is not None:
+                os.close(self._fd)
+                self._fd = None
+
+    def remove(self) -> None:
+        """All is in place. Raises OSError."""
+        self.close()
+        self._path.unlink(missing_ok=True)
+        self._draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # others still have theirs there
+            self._path.parent.rmdir()
+            self._path.parent.parent.rmdir()
+
+    @property
+    def _draft(self) -> Path:
+        return self._path.with_suffix(".new")
+
+    def _set(self, name: str, start: int, end: int) -> tuple[int, int]:
+        """Note the blocks that lie wholly within the range; returns the first, and the one after the last."""
+        blocks, size = self._blocks[name], self._entries[name].size_bytes
+        first = -(-start // BLOCK_BYTES)
+        last = len(blocks) if end == size else end // BLOCK_BYTES
+        if first < last:
+            blocks[first:last] = b"1" * (last - first)
+        return first, last
+
+    def _write(self, *, is_first: bool = False) -> None:
+        text = bytearray(b'{"key": %s, "files": [' % json.dumps(self._key).encode())
+        for number, (name, entry) in enumerate(self._entries.items()):
+            head = json.dumps({field: getattr(entry, field) for field in _FIELDS})
+            text += b",\n" if number else b"\n"
+            text += head[:-1].encode() + b', "placed": ' + (_PLACED if entry.is_placed else _NOT_PLACED)
+            self._offsets[name] = len(text)
+            text += self._blocks[name] + b'"}'
+        text += b"\n]}\n"
+        fd = self._open_draft()
+        try:
+            view = memoryview(text)
+            while view:
+                view = view[os.write(fd, view) :]
+            if is_first:  # before any of the files: they must never be there without it
+                os.fsync(fd)
+            os.replace(self._draft, self._path)
+        except BaseException:
+            os.close(fd)
+            raise
+        if self._fd is not None:
+            os.close(self._fd)
+        self._fd = fd
+
+    def _open_draft(self) -> int:
+        """Another fetch that ends may remove the empty folder at any moment."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        for _ in range(20):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                return os.open(self._draft, flags, 0o600)
+        return os.open(self._draft, flags, 0o600)
+
+
+_FIELDS = ("name", "size_bytes", "sha256", "git_sha1", "source", "etag")
+_PLACED = b'1, "blocks": "'
+_NOT_PLACED = b'0, "blocks": "'
+
+
+def _blank(entry: Entry) -> bytearray:
+    return bytearray(b"0" * -(-(entry.size_bytes or 0) // BLOCK_BYTES))
+
+
+def _entry(said: Mapping[str, Any]) -> Entry:
+    fields: dict[str, Any] = {field: said.get(field) for field in _FIELDS}
+    entry = Entry(**fields)
+    entry.is_placed, entry.blocks = bool(said.get("placed")), str(said.get("blocks") or "")
+    if not isinstance(entry.name, str) or not isinstance(entry.size_bytes, int | None):
+        raise TypeError("not a record")
+    return entry
