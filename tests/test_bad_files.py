@@ -1,5 +1,6 @@
 """Bad files, each with what it gets; one daemon, a good model beside them that goes on answering."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -182,9 +183,19 @@ def test_two_models_with_one_id_are_both_served(daemon: Daemon) -> None:
 def test_a_folder_renamed_while_loading_ends_with_the_model_under_its_new_name(
     daemon: Daemon, starter: Path
 ) -> None:
-    daemon.drop("moving", {"parameters": {"init": {"ctx_len": 256}}}, gguf=starter)
-    daemon.wait_state("moving", "starting", "running")
-    (daemon.models / "moving").rename(daemon.models / "moved")
+    """The worker that is to load it stands still meanwhile, so that the load certainly lasts."""
+    busy = {p.pid for p in daemon.engines()}
+    (spare,) = until(lambda: [p for p in daemon.children() if p.pid not in busy], what="a spare")
+    spare.suspend()
+    try:
+        daemon.drop("moving", {"parameters": {"init": {"ctx_len": 256}}}, gguf=starter)
+        daemon.wait_state("moving", "starting")
+        (daemon.models / "moving").rename(daemon.models / "moved")
+        assert daemon.call("POST", "/v1/chat/completions", chat_body("good"))[0] == 200
+        assert daemon.state("moving") != "running"
+    finally:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            spare.resume()
     model = until(lambda: (m := daemon.model("moving")) and m["path"].startswith("models/moved") and m)
     assert model["path"] == "models/moved/moving.json"
     assert daemon.call("POST", "/v1/chat/completions", chat_body("moving"))[0] == 200
