@@ -1,7 +1,7 @@
 """What a fetch is to bring: the files with their addresses, sizes and hashes, and why these.
 
-Knows nothing of how files are transferred. Neighbours: `importers` and `direct` make plans, `hub` tells what a
-repo holds, `transfer` carries a plan out.
+Knows nothing of how files are transferred. Neighbours: `importers` and `direct` make plans, `hub` tells what
+a repo holds, `transfer` carries a plan out.
 """
 
 from collections.abc import Mapping
