@@ -93,6 +93,8 @@ async def _serve(settings: Settings, lock: DaemonLock) -> None:
                     lock.publish(url)
                     _say_ready(url, runtime, settings)
                     await _until_stopped(stop, runtime)
+                    for number in (signal.SIGTERM, signal.SIGINT):
+                        loop.add_signal_handler(number, runtime.hurry)
                     _arm_dead_man(settings.drain_s + DEAD_MAN_MARGIN_S)
                     lock.publish("")
                     for site in list(runner.sites):

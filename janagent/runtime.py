@@ -43,7 +43,7 @@ from janagent.fetchers import FETCH_ARGV, Fetchers
 from janagent.folder.catalog import Catalog
 from janagent.folder.entry import CatalogChange
 from janagent.folder.manifest import ManifestError, apply_start_parameters
-from janagent.folder.removal import obstacle, sweep
+from janagent.folder.removal import concerned_folders, obstacle, sweep
 from janagent.memory_watch import MemoryWatch
 from janagent.redact import redact_text
 from janagent.scanning import Scanning
@@ -83,7 +83,7 @@ class Runtime:
         self._models = paths.models_dir(settings.root)
         self._pause_file = paths.pause_file(settings.root)
         self._memory = MemoryWatch(settings)
-        self._machine = Machine(limits=limits_of(settings), budget=Budget(0))
+        self._machine = Machine(limits=Limits.of(settings), budget=Budget(0))
         self._catalog = Catalog(settings.root, default_root=settings.root == paths.default_root())
         self._scanning = Scanning(self._catalog, rescan_s=settings.rescan_s, changed=self._catalog_changed)
         self._fetchers = Fetchers(
@@ -114,6 +114,7 @@ class Runtime:
         self._no_engines = asyncio.Event()
         self._is_first_scan = True
         self._is_measured = False
+        self._is_drained = False
         self._held_back: list[CatalogChange] = []
         self.shutdown_wanted = asyncio.Event()
         """Set when somebody asked the daemon to end."""
@@ -156,7 +157,10 @@ class Runtime:
         await self._stack.aclose()
 
     async def drain(self) -> None:
-        """Start nothing more, let running answers finish within `drain_s`, stop all engines."""
+        """Start nothing more, let running answers finish within `drain_s`, stop all engines; once."""
+        if self._is_drained:
+            return
+        self._is_drained = True
         self.dispatch(ev.ShutdownWanted())
         self._feed.close()
         for ring in self._logs.values():
@@ -167,6 +171,11 @@ class Runtime:
                 await asyncio.wait_for(self._no_engines.wait(), timeout=limit_s)
             except TimeoutError:
                 log.warning("engines are still there after %.0f s; killing them", limit_s)
+
+    def hurry(self) -> None:
+        """Wait for no answer any more: a drain that has begun, or will, ends the engines at once."""
+        log.warning("asked to stop again: answers that are not finished are cut")
+        self.dispatch(ev.ShutdownWanted(is_hasty=True))
 
     # -- asking ------------------------------------------------------------------------------------
 
@@ -264,6 +273,8 @@ class Runtime:
 
     async def delete(self, key: str) -> str:
         """Drain, stop, remove the files; returns the id it had. Raises Refusal (`delete_refused`: a link)."""
+        for folder in concerned_folders(self.status(key).entry):
+            await self._scanning.look(folder)  # who else uses its files must be as new as this call
         status = self.status(key)
         reason = await asyncio.to_thread(obstacle, status.entry, models=self._models)
         if reason is not None:
@@ -376,22 +387,12 @@ class Runtime:
     async def _sample_memory(self) -> None:
         told = self.machine()
         while True:
-            self._see_memory()
-            now = self.machine()
-            if self._memory.is_worth_telling(told, now):
-                self._feed.tell(MachineChanged(now))
-                told = now
+            try:
+                self._see_memory()
+                now = self.machine()
+                if self._memory.is_worth_telling(told, now):
+                    self._feed.tell(MachineChanged(now))
+                    told = now
+            except Exception:
+                log.exception("the memory could not be looked at; trying again")
             await asyncio.sleep(self._memory.interval_s)
-
-
-def limits_of(settings: Settings) -> Limits:
-    """The settings that the policy obeys."""
-    return Limits(
-        hot_load=settings.hot_load.value,
-        idle_unload_s=settings.idle_unload_s,
-        drain_s=settings.drain_s,
-        load_wait_s=settings.load_wait_s,
-        stall_s=settings.stall_s,
-        max_fetches=settings.max_downloads,
-        may_fetch=not settings.offline,
-    )

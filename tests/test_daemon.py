@@ -1,13 +1,16 @@
 """Starting and ending, as a person sees it; the whole loop is in test_loop."""
 
+import asyncio
+import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import aiohttp
 import pytest
 
-from tests.daemons import Daemon
+from tests.daemons import Daemon, chat_body, until
 
 
 def serve(daemon: Daemon, *flags: str) -> "subprocess.CompletedProcess[str]":
@@ -17,6 +20,10 @@ def serve(daemon: Daemon, *flags: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         command, env=daemon.environment, capture_output=True, text=True, timeout=60, check=False
     )
+
+
+def said(daemon: Daemon, words: str) -> bool:
+    return any(words in line for line in daemon.lines)
 
 
 def test_a_port_that_is_taken_is_said_in_a_sentence(tmp_path: Path) -> None:
@@ -63,6 +70,30 @@ def test_shutdown_by_the_api_ends_with_zero(tmp_path: Path) -> None:
         assert daemon.call("POST", "/v1/shutdown")[0] == 202
         assert daemon._process is not None
         assert daemon._process.wait(30) == 0
+
+
+async def test_a_second_signal_cuts_the_answers_that_an_orderly_stop_waits_for(
+    tmp_path: Path, starter: Path
+) -> None:
+    with Daemon(tmp_path, drain_s=60) as daemon:
+        daemon.drop("smol", "{}", gguf=starter)
+        daemon.wait_state("smol", "running")
+        process = daemon._process
+        assert process is not None
+        body = chat_body("smol", "Count to a thousand.", max_tokens=3000, ignore_eos=True, stream=True)
+        async with (
+            aiohttp.ClientSession(daemon.url) as session,
+            session.post("/v1/chat/completions", json=body) as answer,
+        ):
+            assert await answer.content.readline()
+            process.send_signal(signal.SIGTERM)
+            await asyncio.to_thread(until, lambda: said(daemon, "stopping: answers may finish"))
+            assert process.poll() is None
+            process.send_signal(signal.SIGTERM)
+            assert await asyncio.to_thread(process.wait, 20) == 0
+            with pytest.raises(aiohttp.ClientError):
+                await answer.content.read()
+        assert said(daemon, "asked to stop again")
 
 
 def test_it_says_where_it_is_ready_and_what_to_try(tmp_path: Path) -> None:

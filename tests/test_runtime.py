@@ -190,3 +190,30 @@ async def test_listeners_hear_each_state_and_the_end(root: Path) -> None:
         with pytest.raises(Refusal, match="shutting down"):
             async with runtime.lease(runtime.resolve("tiny")):
                 pass
+
+
+async def test_a_delete_sees_a_manifest_that_was_dropped_a_moment_before(root: Path) -> None:
+    models = root / "models"
+    (models / "a.json").write_text('{"download_url": "tiny/tiny.gguf"}')
+    async with running(root) as runtime:
+        (models / "b.json").write_text('{"download_url": "tiny/tiny.gguf"}')
+        await runtime.delete("a.json")
+    assert not (models / "a.json").exists()
+    assert (models / "tiny" / "tiny.gguf").exists()
+
+
+async def test_memory_is_looked_at_again_after_a_look_that_failed(
+    root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(root) as runtime:
+        looked = [asyncio.Event(), asyncio.Event()]
+
+        def failing(*_held: int) -> None:
+            looked[looked[0].is_set()].set()
+            raise OSError("/proc is away")
+
+        monkeypatch.setattr(runtime._memory, "budget", failing)
+        monkeypatch.setattr(MemoryWatch, "interval_s", 0.01)
+        async with asyncio.timeout(30):
+            await looked[1].wait()
+    assert "trying again" in caplog.text

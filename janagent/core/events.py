@@ -158,7 +158,9 @@ class MemorySeen:
 
 @dataclass(frozen=True, slots=True)
 class ShutdownWanted:
-    """Nothing new may start; running answers may finish for a while."""
+    """Nothing new may start; running answers may finish for a while, or not if it `is_hasty`."""
+
+    is_hasty: bool = False
 
 
 @dataclass(frozen=True, slots=True)

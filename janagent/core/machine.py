@@ -166,7 +166,7 @@ class Machine:
             case ev.MemorySeen():
                 self._memory_seen(event)
             case ev.ShutdownWanted():
-                world.is_shutting_down = True
+                world.is_shutting_down, world.is_hasty = True, world.is_hasty or event.is_hasty
                 world.lively.update(world.models)
             case ev.Tick():
                 pass

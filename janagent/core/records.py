@@ -193,6 +193,8 @@ class World:
     """Keys of models that something happens to; the others need no look."""
     is_offline: bool = False
     is_shutting_down: bool = False
+    is_hasty: bool = False
+    """No answer is waited for."""
     actions: list[Action] = field(default_factory=list)
     touched: set[str] = field(default_factory=set)
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))

@@ -90,6 +90,8 @@ class Steps:
         in_haste = model.is_stopping or model.is_deleting or self._world.is_shutting_down
         if in_haste and engine.drain_until is None:
             engine.drain_until = now + self._world.limits.drain_s
+        if self._world.is_hasty:
+            engine.drain_until = now
         if not engine.leases or (engine.drain_until is not None and now >= engine.drain_until):
             self._stop(model, engine, now, grace_s=self._world.limits.stop_grace_s)
 

@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 from janagent.folder.entry import ModelEntry
+from janagent.folder.listing import parent
 
 TRASH = ".janagent"
 REMOVED = "removed-"
@@ -27,6 +28,17 @@ def wanted_paths(entry: ModelEntry, *, models: Path) -> list[Path]:
         if is_own_link or not binary.shared:
             names.append(binary.path)
     return [models.parent / name for name in dict.fromkeys(names)]
+
+
+def concerned_folders(entry: ModelEntry) -> list[str]:
+    """Folders below `models` whose manifests may use the entry's files: those they lie in, and all above."""
+    found = {""}
+    for path in (entry.key, *(binary.path.partition("/")[2] for binary in entry.binaries)):
+        folder = parent(path)
+        while folder:
+            found.add(folder)
+            folder = parent(folder)
+    return sorted(found)
 
 
 def obstacle(entry: ModelEntry, *, models: Path) -> str | None:
