@@ -1,0 +1,49 @@
+"""Which quantization of a repo suits a machine."""
+
+import pytest
+
+from janagent.fetch.plan import RemoteFile
+from janagent.fetch.quantizations import choose, offered, projector
+
+GB = 10**9
+# TheBloke/zephyr-7B-beta-GGUF, sizes in GB, rounded.
+ZEPHYR = {
+    "Q2_K": 3.08,
+    "Q3_K_M": 3.52,
+    "Q4_0": 4.11,
+    "Q4_K_S": 4.14,
+    "Q4_K_M": 4.37,
+    "Q5_K_M": 5.13,
+    "Q6_K": 5.94,
+}
+ZEPHYR |= {"Q8_0": 7.70}
+FILES = [RemoteFile(f"zephyr-7b-beta.{tag}.gguf", "", int(size * GB)) for tag, size in ZEPHYR.items()]
+
+
+@pytest.mark.parametrize(
+    ("ram_gb", "gpu_gb", "tag"),
+    [
+        (64, 0, "Q4_K_M"),
+        (64, 24, "Q8_0"),
+        (64, 7, "Q6_K"),
+        (64, 4, "Q4_K_M"),
+        (4.8, 0, "Q4_K_S"),
+        (4.2, 0, "Q3_K_M"),
+        (1, 0, "Q2_K"),
+    ],
+)
+def test_the_choice_depends_on_the_machine(ram_gb: float, gpu_gb: float, tag: str) -> None:
+    best, note = choose(offered(FILES), ram_bytes=int(ram_gb * GB), gpu_bytes=int(gpu_gb * GB))
+    assert best.tag == tag
+    assert note.startswith(tag)
+
+
+def test_a_split_quantization_is_one_choice_with_all_its_parts() -> None:
+    files = [RemoteFile(f"m-Q4_K_M-{part:05d}-of-00002.gguf", "", 5) for part in (1, 2)]
+    assert [(c.tag, c.size_bytes, len(c.files)) for c in offered(files)] == [("Q4_K_M", 10, 2)]
+
+
+def test_a_projector_is_no_choice_and_f16_comes_first() -> None:
+    files = [RemoteFile("mmproj-model-f32.gguf", ""), RemoteFile("mmproj-model-f16.gguf", "")]
+    assert offered(files) == []
+    assert projector(files) == files[1]
