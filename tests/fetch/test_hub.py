@@ -4,6 +4,7 @@ import pytest
 
 from janagent.fetch import hub
 from janagent.fetch.faults import FetchError
+from tests.fetch.hub import TestHub
 
 MIRROR = "https://mirror.example"
 
@@ -35,3 +36,34 @@ async def test_a_hub_that_is_not_there_is_a_passing_trouble() -> None:
     with pytest.raises(FetchError) as caught:
         await hub.Hub("http://127.0.0.1:9").repo_files("a/b")
     assert (caught.value.code, caught.value.is_permanent) == ("network", False)
+
+
+async def test_files_come_with_sizes_hashes_and_addresses_at_the_commit() -> None:
+    async with TestHub() as served:
+        commit = served.add_repo("a/b", {"m.gguf": b"G" * 5000, "README.md": b"hello"})
+        files = {file.name: file for file in await hub.Hub(served.url).repo_files("a/b")}
+    assert all(f"/resolve/{commit}/" in file.url and file.is_hub for file in files.values())
+    assert files["m.gguf"].size_bytes == 5000
+    assert all((file.sha256 is None) != (file.git_sha1 is None) for file in files.values())
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "is_permanent"), [(429, "rate_limited", False), (503, "server_error", False)]
+)
+async def test_a_hub_in_trouble_says_when_to_come_again(status: int, code: str, is_permanent: bool) -> None:
+    async with TestHub() as served:
+        served.add_repo("a/b", {"m.gguf": b"G"})
+        served.api_fail_status, served.api_retry_after_s = status, 7
+        with pytest.raises(FetchError) as caught:
+            await hub.Hub(served.url).repo_files("a/b")
+    error = caught.value
+    assert (error.code, error.is_permanent, error.retry_after_s) == (code, is_permanent, 7)
+
+
+async def test_an_unknown_repo_and_an_unknown_revision_are_told_apart() -> None:
+    async with TestHub() as served:
+        served.add_repo("a/b", {"m.gguf": b"G"})
+        with pytest.raises(FetchError, match="no repo a/c"):
+            await hub.Hub(served.url).repo_files("a/c")
+        with pytest.raises(FetchError, match="no revision 'v9'"):
+            await hub.Hub(served.url).repo_files("a/b", revision="v9")
