@@ -126,7 +126,7 @@ class Record:
         """Note the blocks that lie wholly within the range; returns the first, and the one after the last."""
         blocks, size = self._blocks[name], self._entries[name].size_bytes
         first = -(-start // BLOCK_BYTES)
-        last = len(blocks) if end == size else end // BLOCK_BYTES
+        last = len(blocks) if end == size else min(end // BLOCK_BYTES, len(blocks))
         if first < last:
             blocks[first:last] = b"1" * (last - first)
         return first, last

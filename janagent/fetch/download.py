@@ -1,0 +1,226 @@
+"""One file of a fetch: what its server says it is, what is there of it, and when it may have its name.
+
+Guards against mixing two versions: whoever sees another ETag or size asks for a restart, which happens once
+no connection works on the file any more. Neighbours: `transfer` runs connections, `part` is the file on disk.
+"""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from janagent.fetch.client import Answer, Source
+from janagent.fetch.faults import Code, FetchError
+from janagent.fetch.part import Digest, Part, expected, feed, is_in_place, new_digest
+from janagent.fetch.plan import RemoteFile
+from janagent.fetch.ranges import Interval, Ranges, Span
+from janagent.fetch.record import BLOCK_BYTES, Entry, Record
+
+T = TypeVar("T")
+SEGMENT_BYTES = 2 << 20
+"""What one request asks for; times the connections, the most that a kill can cost."""
+HASH_STEP_BYTES = 4 << 20
+MAX_RESTARTS = 3
+MAX_CUTS = 5
+OTHERS_POLL_S = 0.5
+_NO_END = 1 << 62
+
+
+async def in_thread(work: Callable[..., T], *arguments: object) -> T:
+    """`work` beside the event loop. A cancelled caller waits for its end: files stay open until then."""
+    future = asyncio.get_running_loop().run_in_executor(None, work, *arguments)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        await asyncio.wait([future])
+        raise
+
+
+class Download:
+    """A file that is not in place yet."""
+
+    def __init__(self, file: RemoteFile, target: Path, *, record: Record, earlier: Entry | None) -> None:
+        """`earlier` is what a record says of an earlier fetch of this very file."""
+        self.file = file
+        self.target = target
+        self.source = Source(file)
+        self.part = Part(target)
+        self.etag = earlier.etag if earlier is not None else None
+        self.is_opened = self.is_open = self.is_placed = False
+        self._record = record
+        self._is_ours = earlier is not None
+        size = file.size_bytes if file.size_bytes is not None else earlier.size_bytes if earlier else None
+        has_part = earlier is not None and self.part.path.is_file()
+        kept: list[Interval] = list(earlier.done()) if earlier is not None and has_part else []
+        self.ranges = None if size is None else Ranges(size, kept)
+        self.kept = kept
+        self._is_resumed = bool(kept)
+        self._is_known = False
+        """Its server has answered once."""
+        self._is_sequential = False
+        self._active = self._restarts = self._cuts = 0
+        self._must_restart = False
+        self._grown = asyncio.Event()
+
+    @property
+    def done_bytes(self) -> int:
+        """How much of it is there."""
+        return self.ranges.done_bytes if self.ranges is not None else 0
+
+    @property
+    def size_bytes(self) -> int:
+        """How long it is; 0 until that is known."""
+        return self.ranges.size_bytes if self.ranges is not None and self.ranges.size_bytes < _NO_END else 0
+
+    async def open(self) -> bool:
+        """Make or take up the `.part`. False: another fetcher has brought the file meanwhile."""
+        while not await in_thread(lambda: self.part.open(is_ours=self._is_ours)):  # noqa: ASYNC110
+            await asyncio.sleep(OTHERS_POLL_S)
+        if await in_thread(lambda: is_in_place(self.file, self.target, is_trusted=False)):
+            await in_thread(self.part.remove)
+            return False
+        if not self._is_resumed:
+            await in_thread(self.part.empty)
+        self.is_open = True
+        return True
+
+    def take(self) -> Span | None:
+        """A range for one more connection, None if there is nothing for one now."""
+        if not self.is_open or self._must_restart:
+            return None
+        if self._active and (self._is_sequential or not self._is_known):
+            return None
+        if self.ranges is None:
+            self._active += 1
+            return Span(0, SEGMENT_BYTES)
+        span = self.ranges.take(_NO_END if self._is_sequential else SEGMENT_BYTES)
+        if span is not None:
+            self._active += 1
+        return span
+
+    def accept(self, answer: Answer, span: Span) -> None:
+        """Check that the answer belongs to this version of the file; may widen `span`. Raises FetchError."""
+        is_other = None not in (self.etag, answer.etag) and self.etag != answer.etag
+        size, total = self.size_bytes, answer.total_bytes
+        if total is not None and self.file.size_bytes not in (None, total):
+            words = f"{self.file.name} should have {self.file.size_bytes:,} bytes, its server has {total:,}"
+            raise FetchError(Code.WRONG_LENGTH, words)
+        if is_other or (self._is_known and total is not None and size not in (0, total)):
+            raise self._changed()
+        if answer.is_partial and answer.start != span.position:
+            raise FetchError(Code.SERVER_ERROR, f"the server of {self.file.name} sends another part of it")
+        if not answer.is_partial and (self._active > 1 or span.position or self.done_bytes):
+            self._is_sequential = True  # it ignores Range: one connection, from the beginning
+            raise self._changed()
+        if self.ranges is None or (self.ranges.size_bytes == _NO_END and total is not None):
+            self.ranges = Ranges(total if total is not None else _NO_END)
+            taken = self.ranges.take(SEGMENT_BYTES)
+            span.end = taken.end if taken is not None else 0
+        if not answer.is_partial:
+            self._is_sequential = True
+            if (rest := self.ranges.take(_NO_END)) is not None:
+                span.end = rest.end
+        if not self._is_known and answer.etag is not None:
+            self.etag = answer.etag
+        self._is_known = True
+
+    def _changed(self) -> FetchError:
+        self._must_restart = True
+        return FetchError(Code.CHANGED, f"{self.file.name} changed on its server while it was fetched")
+
+    async def note_version(self) -> None:
+        """Let the record know what the server said, so that a later process can go on with it."""
+        if self.size_bytes > BLOCK_BYTES and not self.done_bytes:
+            await in_thread(
+                lambda: self._record.restart(self.file.name, size_bytes=self.size_bytes, etag=self.etag)
+            )
+
+    async def write(self, chunks: list[bytes], span: Span) -> None:
+        """Write what came, then note that it is there. Raises FetchError."""
+        if self._must_restart:
+            raise self._changed()
+        await in_thread(self._write, chunks, span)
+        self._grown.set()
+
+    def _write(self, chunks: list[bytes], span: Span) -> None:
+        assert self.ranges is not None
+        start = span.position
+        end = start + sum(map(len, chunks))
+        self.part.write(chunks, start)
+        first, last = self.ranges.add(start, end)
+        span.position = end
+        low = max(first, start - start % BLOCK_BYTES)
+        self._record.mark(self.file.name, low, min(last, end + BLOCK_BYTES))
+
+    def end_here(self, span: Span) -> None:
+        """The body ended; a file of unknown length is as long as this."""
+        if self.ranges is not None and self.ranges.size_bytes == _NO_END:
+            self.ranges = Ranges(span.position, [(0, span.position)] if span.position else [])
+            span.end = span.position
+            self._grown.set()
+
+    async def leave(self, span: Span) -> None:
+        """A connection is done with `span`. Raises FetchError if the file changes all the time."""
+        self._active -= 1
+        if self.ranges is not None:
+            is_cut = self._is_sequential and span.position < span.end
+            self.ranges.give_back(span)
+            if is_cut:
+                self._must_restart = True
+                self._cuts += 1
+                self._restarts -= 1  # a server without Range that breaks off has not changed the file
+        if self._must_restart and not self._active:
+            await self.restart()
+
+    async def restart(self) -> None:
+        """Forget all that is there."""
+        self._restarts += 1
+        if self._cuts > MAX_CUTS:
+            words = f"{self.file.name}: its server cannot resume, and broke off {self._cuts} times"
+            raise FetchError(Code.WRONG_LENGTH, words)
+        if self._restarts > MAX_RESTARTS:
+            words = f"{self.file.name} changes on its server again and again: try later"
+            raise FetchError(Code.CHANGED, words)
+        self.etag, self._is_known, self._is_resumed = None, False, False
+        size = self.file.size_bytes
+        self.ranges = None if size is None else Ranges(size)
+        await in_thread(self.part.empty)
+        name = self.file.name
+        await in_thread(lambda: self._record.restart(name, size_bytes=size, etag=None))
+        self._must_restart = False
+        self._grown.set()
+
+    async def verify_and_place(self) -> None:
+        """Hash the file as it grows; once it is complete and right, give it its name. Raises FetchError."""
+        ranges, digest, hashed = None, None, 0
+        while ranges is None or hashed < ranges.size_bytes or ranges is not self.ranges:
+            if ranges is not self.ranges or digest is None:
+                ranges, hashed, digest = self.ranges, 0, self._new_digest()
+            prefix = ranges.prefix if ranges is not None else 0
+            if prefix - hashed >= HASH_STEP_BYTES or (ranges is not None and prefix == ranges.size_bytes):
+                end = min(prefix, hashed + 8 * HASH_STEP_BYTES)
+                if expected(self.file) is not None:
+                    await in_thread(feed, digest, self.part.fd, hashed, end)
+                hashed = end
+            else:
+                self._grown.clear()
+                await self._grown.wait()
+        assert digest is not None
+        if (wanted := expected(self.file)) is not None and digest.hexdigest() != wanted:
+            await self._wrong()
+            return await self.verify_and_place()
+        await in_thread(self.part.place, ranges.size_bytes)
+        await in_thread(self._record.placed, self.file.name)
+        self.is_placed = True
+        return None
+
+    def _new_digest(self) -> Digest:
+        return new_digest(self.file, self.size_bytes)
+
+    async def _wrong(self) -> None:
+        """What an earlier process left may be lost by a power failure: then it is worth a second try."""
+        if self._is_resumed:
+            return await self.restart()
+        await in_thread(self.part.remove)
+        words = f"{self.file.name} came with another hash than it should have: its server has a wrong copy"
+        raise FetchError(Code.WRONG_HASH, words, is_permanent=True)

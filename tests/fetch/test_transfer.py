@@ -1,0 +1,198 @@
+"""Whole transfers against a hub on loopback that misbehaves."""
+
+import asyncio
+import hashlib
+import os
+import random
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from janagent.fetch.client import Auth
+from janagent.fetch.faults import FetchError
+from janagent.fetch.plan import RemoteFile
+from janagent.fetch.record import Record
+from janagent.fetch.transfer import Limits, Progress, transfer
+from tests.fetch.hub import TestHub
+
+REPO = "owner/repo"
+LARGE = random.Random(1).randbytes(9_000_001)
+SMALL = b"a small file\n"
+QUICK = Limits(stall_s=0.5, give_up_s=1.5, backoff_s=0.02, longest_backoff_s=0.1)
+
+
+@pytest.fixture
+async def hub() -> AsyncIterator[TestHub]:
+    async with TestHub() as running:
+        running.add_repo(REPO, {"model.gguf": LARGE, "sub/note.txt": SMALL, "empty": b""})
+        yield running
+
+
+def remote(hub: TestHub, name: str = "model.gguf", content: bytes = LARGE) -> RemoteFile:
+    url, sha = f"{hub.url}/{REPO}/resolve/main/{name}", hashlib.sha256(content).hexdigest()
+    return RemoteFile(name, url, len(content), sha, None, True)
+
+
+async def bring(
+    hub: TestHub, folder: Path, *files: RemoteFile, token: str | None = None, limits: Limits = QUICK
+) -> list[Progress]:
+    told: list[Progress] = []
+    record = Record(folder / ".janagent" / "fetch" / "m.json", key="m.json")
+    auth = Auth(token=token, host=hub.url)
+    async with asyncio.timeout(30):
+        await transfer(
+            files or (remote(hub),), folder=folder, record=record, auth=auth, told=told.append, limits=limits
+        )
+    return told
+
+
+def served(hub: TestHub) -> int:
+    return sum(request.bytes_sent for request in hub.requests)
+
+
+def listing(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+async def test_files_arrive_whole_with_nothing_left_beside_them(hub: TestHub, tmp_path: Path):
+    files = (remote(hub), remote(hub, "sub/note.txt", SMALL), remote(hub, "empty", b""))
+    told = await bring(hub, tmp_path, *files)
+    assert (tmp_path / "model.gguf").read_bytes() == LARGE
+    assert (tmp_path / "sub/note.txt").read_bytes() == SMALL
+    assert (tmp_path / "empty").read_bytes() == b""
+    assert listing(tmp_path) == ["empty", "model.gguf", "sub", "sub/note.txt"]
+    assert (told[-1].done_bytes, told[-1].total_bytes, told[-1].files) == (len(LARGE + SMALL),) * 2 + (3,)
+    assert 1 < hub.most_connections <= 2 * QUICK.connections
+
+
+async def test_what_is_there_and_right_is_not_fetched(hub: TestHub, tmp_path: Path):
+    (tmp_path / "model.gguf").write_bytes(LARGE)
+    await bring(hub, tmp_path)
+    assert hub.requests == []
+    assert listing(tmp_path) == ["model.gguf"]
+
+
+async def test_another_file_of_that_name_is_never_overwritten(hub: TestHub, tmp_path: Path):
+    mine = bytes(len(LARGE))
+    (tmp_path / "model.gguf").write_bytes(mine)
+    with pytest.raises(FetchError) as caught:
+        await bring(hub, tmp_path)
+    assert caught.value.code == "in_the_way"
+    assert (tmp_path / "model.gguf").read_bytes() == mine
+
+
+async def test_the_token_is_shown_to_the_hub_alone(hub: TestHub, tmp_path: Path):
+    await bring(hub, tmp_path, token="hf_secret")
+    seen = {(r.host, "hf_secret" in r.headers.get("authorization", "")) for r in hub.requests}
+    assert seen == {("hub", True), ("cdn", False)}
+
+
+async def test_connections_that_are_cut_cost_nothing_twice(hub: TestHub, tmp_path: Path):
+    hub.file(REPO, "model.gguf").cut_after_bytes = 700_000
+    await bring(hub, tmp_path)
+    assert (tmp_path / "model.gguf").read_bytes() == LARGE
+
+
+async def test_a_server_that_ignores_range_is_read_from_the_beginning(hub: TestHub, tmp_path: Path):
+    hub.file(REPO, "model.gguf").ignore_range = True
+    await bring(hub, tmp_path)
+    assert (tmp_path / "model.gguf").read_bytes() == LARGE
+
+
+async def test_a_wrong_hash_gives_no_file_its_name(hub: TestHub, tmp_path: Path):
+    with pytest.raises(FetchError) as caught:
+        await bring(hub, tmp_path, remote(hub, content=bytes(len(LARGE))))
+    assert (caught.value.code, caught.value.is_permanent) == ("wrong_hash", True)
+    assert not (tmp_path / "model.gguf").exists()
+    assert not (tmp_path / "model.gguf.part").exists()
+
+
+async def test_a_wrong_length_is_noticed_before_the_first_byte(hub: TestHub, tmp_path: Path):
+    with pytest.raises(FetchError) as caught:
+        await bring(hub, tmp_path, remote(hub, content=LARGE[1:]))
+    assert caught.value.code == "wrong_length"
+    assert not (tmp_path / "model.gguf").exists()
+
+
+async def test_a_missing_file_is_said_to_be_missing(hub: TestHub, tmp_path: Path):
+    with pytest.raises(FetchError) as caught:
+        await bring(hub, tmp_path, remote(hub, "other.gguf"))
+    assert (caught.value.code, caught.value.is_permanent) == ("file_not_found", True)
+
+
+async def test_a_link_out_of_the_folder_is_not_followed(hub: TestHub, tmp_path: Path):
+    folder, outside = tmp_path / "m", tmp_path / "outside"
+    folder.mkdir()
+    outside.mkdir()
+    os.symlink(outside, folder / "sub")
+    with pytest.raises(FetchError) as caught:
+        await bring(hub, folder, remote(hub, "sub/note.txt", SMALL))
+    assert caught.value.code == "unsafe_name"
+    assert list(outside.iterdir()) == []
+
+
+async def test_a_part_of_somebody_else_is_left_alone(hub: TestHub, tmp_path: Path):
+    (tmp_path / "model.gguf.part").write_bytes(b"a browser's")
+    with pytest.raises(FetchError) as caught:
+        await bring(hub, tmp_path)
+    assert caught.value.code == "in_the_way"
+    assert (tmp_path / "model.gguf.part").read_bytes() == b"a browser's"
+
+
+async def test_a_changed_file_starts_again_and_is_never_a_mixture(hub: TestHub, tmp_path: Path):
+    hosted, later = hub.file(REPO, "model.gguf"), random.Random(2).randbytes(len(LARGE))
+    hosted.change_after_bytes, hosted.new_content = 4_000_000, later
+    url = hub.direct_url(REPO, "model.gguf")
+    await bring(hub, tmp_path, RemoteFile("model.gguf", url, len(LARGE)))
+    assert (tmp_path / "model.gguf").read_bytes() == later
+
+
+async def test_a_busy_server_is_asked_again_after_the_time_it_names(hub: TestHub, tmp_path: Path):
+    hosted = hub.file(REPO, "model.gguf")
+    hosted.fail_status, hosted.fail_times, hosted.retry_after_s = 429, 1, 1
+    began = asyncio.get_running_loop().time()
+    await bring(hub, tmp_path)
+    assert asyncio.get_running_loop().time() - began >= 1
+    assert (tmp_path / "model.gguf").read_bytes() == LARGE
+
+
+@pytest.mark.parametrize(("status", "code"), [(429, "rate_limited"), (503, "server_error")])
+async def test_a_server_that_stays_in_trouble_is_given_up_for_now(
+    hub: TestHub, tmp_path: Path, status: int, code: str
+):
+    hosted = hub.file(REPO, "model.gguf")
+    hosted.fail_status, hosted.retry_after_s = status, 60
+    with pytest.raises(FetchError) as caught:
+        await bring(hub, tmp_path)
+    assert (caught.value.code, caught.value.is_permanent) == (code, False)
+    assert caught.value.retry_after_s == 60
+
+
+async def test_a_peer_that_sends_nothing_any_more_is_left(hub: TestHub, tmp_path: Path):
+    hub.file(REPO, "model.gguf").stall_after_bytes = 0
+    with pytest.raises(FetchError) as caught:
+        await bring(hub, tmp_path)
+    assert (caught.value.code, caught.value.is_permanent) == ("stalled", False)
+
+
+async def test_the_next_fetch_goes_on_where_the_last_gave_up(hub: TestHub, tmp_path: Path):
+    hosted = hub.file(REPO, "model.gguf")
+    hosted.slow_bytes_per_s = 1_200_000
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1):
+            await bring(hub, tmp_path)
+    assert (tmp_path / "model.gguf.part").exists()
+    hosted.slow_bytes_per_s = None
+    told = await bring(hub, tmp_path)
+    assert told[0].done_bytes > 0
+    assert (tmp_path / "model.gguf").read_bytes() == LARGE
+
+
+async def test_what_is_no_longer_wanted_does_not_stay(hub: TestHub, tmp_path: Path):
+    hub.file(REPO, "model.gguf").slow_bytes_per_s = 1_200_000
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.5):
+            await bring(hub, tmp_path)
+    await bring(hub, tmp_path, remote(hub, "sub/note.txt", SMALL))
+    assert listing(tmp_path) == ["sub", "sub/note.txt"]
