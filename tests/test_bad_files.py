@@ -1,8 +1,8 @@
 """Bad files, each with what it gets; one daemon, a good model beside them that goes on answering."""
 
 import contextlib
+import hashlib
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -25,12 +25,27 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 
 @pytest.fixture(autouse=True)
 def others_are_served(daemon: Daemon) -> Iterator[None]:
-    """Whatever a test dropped: the good model answers from the same engine, the bad file is as it was."""
-    pid = daemon.pid
+    """Whatever a test dropped: the good model answers from the same engine, every file that was there before
+    is as it was, and there is no process that belongs to no model."""
+    pid, before = daemon.pid, hashes(daemon.models)
     yield
     assert daemon.pid == pid
     status, answer = daemon.call("POST", "/v1/chat/completions", chat_body("good"))
     assert status == 200, answer
+    after = hashes(daemon.models)
+    assert {path: after.get(path) for path in before} == before
+    until(lambda: len(daemon.children()) <= loaded(daemon) + 1, what="no more than the engines and a spare")
+
+
+def hashes(models: Path) -> dict[Path, str]:
+    """Of every file of the user's."""
+    files = [path for path in models.rglob("*") if path.is_file() and ".janagent" not in path.parts]
+    return {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def loaded(daemon: Daemon) -> int:
+    models = daemon.call("GET", "/v1/models")[1]["data"]
+    return sum(model["state"] in ("running", "starting", "stopping") for model in models)
 
 
 def dropped(daemon: Daemon, name: str, content: bytes, *, suffix: str = ".json") -> Path:
@@ -255,26 +270,36 @@ def test_an_unmounted_root_is_offline_and_all_comes_back(tmp_path: Path) -> None
         )
 
 
-def test_a_really_unmounted_disk_is_offline_not_deleted(tmp_path: Path) -> None:
-    """A real mount where the test may make one; elsewhere the test above is what can be done."""
-    root = tmp_path / "root"
-    (root / "models").mkdir(parents=True)
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "none", str(root / "models")]
-    is_mounted = subprocess.run(mount, check=False, capture_output=True).returncode == 0
-    assert is_mounted or os.geteuid() != 0, "root cannot mount a tmpfs here"
+def test_a_disk_that_is_unmounted_is_offline_and_is_all_there_again_once_mounted(tmp_path: Path) -> None:
+    """A real disk of memory where the test may mount one; elsewhere the test above is what can be done."""
+    disk, models = tmp_path / "disk", tmp_path / "root" / "models"
+    for folder in (disk, models):
+        folder.mkdir(parents=True)
+    mounts = [
+        ["mount", "-t", "tmpfs", "-o", "size=64m", "none", str(disk)],
+        ["mount", "--bind", str(disk), str(models)],
+    ]
+    is_mounted = all(subprocess.run(m, check=False, capture_output=True).returncode == 0 for m in mounts)
     try:
-        with Daemon(tmp_path, root=root, hot_load="never") as daemon:
-            (daemon.models / "tiny").mkdir()
-            gguf_files.write_model(daemon.models / "tiny" / "tiny.gguf")
-            daemon.wait_state("tiny", "downloaded")
+        gguf_files.write_model(models / "tiny.gguf")
+        with Daemon(tmp_path, root=tmp_path / "root") as daemon:
+            daemon.wait_state("tiny", "downloaded", "running")
             if is_mounted:
-                subprocess.run(["umount", str(root / "models")], check=True)
+                subprocess.run(["umount", str(models)], check=True)
             else:
-                daemon.models.rename(tmp_path / "away")
+                models.rename(tmp_path / "away")
             model = daemon.wait_state("tiny", "missing")
             assert "offline" in model["error"]["message"]
+            if is_mounted:
+                subprocess.run(mounts[1], check=True)
+            else:
+                (tmp_path / "away").rename(models)
+            daemon.wait_state("tiny", "downloaded", "running")
+            body = {"model": "tiny", "prompt": "a", "max_tokens": 2}
+            assert daemon.call("POST", "/v1/completions", body)[0] == 200
     finally:
-        subprocess.run(["umount", str(root / "models")], check=False, capture_output=True)
+        for folder in (models, disk):
+            subprocess.run(["umount", str(folder)], check=False, capture_output=True)
 
 
 def test_kill_9_of_a_worker_is_made_good_by_the_next_request(daemon: Daemon) -> None:

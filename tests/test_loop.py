@@ -68,6 +68,22 @@ async def test_ten_saves_a_second_fail_no_request_and_end_with_the_last(
         assert shown.get("error") is None
 
 
+async def test_twenty_edits_in_a_row_under_four_clients_fail_no_request(
+    tmp_path: Path, starter: Path
+) -> None:
+    with Daemon(tmp_path) as daemon:
+        daemon.drop("smol", manifest(), gguf=starter)
+        await asyncio.to_thread(daemon.wait_state, "smol", "running")
+        async with aiohttp.ClientSession() as session, talking(session, daemon) as talk:
+            for number in range(20):
+                before = {engine.pid for engine in daemon.engines()}
+                daemon.drop("smol", manifest(ctx_len=513 + number))
+                await until_async(lambda old=before: {e.pid for e in daemon.engines()} - old)
+            await until_async(lambda: len(daemon.engines()) == 1)
+        assert talk.failures == []
+        assert talk.answers >= 20
+
+
 async def test_runtime_defaults_apply_to_the_next_request_without_a_restart(
     tmp_path: Path, starter: Path
 ) -> None:

@@ -1,0 +1,121 @@
+"""Clients that misbehave, against a real daemon with the real model: the others are served all the same."""
+
+import asyncio
+import http.client
+import json
+import socket
+import time
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+import pytest
+
+from tests.daemons import Daemon, chat_body, stream_chat, text_of
+
+HOSTILE_IDS = {
+    "up": "..",
+    "far up": "../../etc/passwd",
+    "up from a model": "smol/..",
+    "up, encoded": "%2e%2e%2fetc",
+    "NUL": "a%00b",
+    "emoji": "%F0%9F%98%80",
+    "empty part": "a//b",
+    "no UTF-8": "%FF",
+    "long": "x" * 5000,
+}
+
+
+def metric(daemon: Daemon, name: str) -> int:
+    """The sum of a metric over its labels."""
+    _, text = daemon.call("GET", "/metrics")
+    lines = [line for line in text.splitlines() if line.startswith((f"{name}{{", f"{name} "))]
+    assert lines, f"there is no metric {name}"
+    return sum(int(float(line.rsplit(" ", 1)[1])) for line in lines)
+
+
+async def eventually(is_true: Callable[[], bool], *, within_s: float = 30) -> None:
+    deadline = time.monotonic() + within_s
+    while not await asyncio.to_thread(is_true):
+        assert time.monotonic() < deadline, "it did not happen in time"
+        await asyncio.sleep(0.05)
+
+
+async def idle(daemon: Daemon) -> None:
+    await eventually(lambda: metric(daemon, "janagent_engine_requests_live") == 0)
+
+
+def raw(daemon: Daemon, body: dict[str, Any], *, receive_bytes: int) -> socket.socket:
+    """A connection with a small buffer on which `body` was sent and nothing is read."""
+    parts = urlsplit(daemon.url)
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+    sock.connect((parts.hostname, parts.port))
+    data = json.dumps(body).encode()
+    head = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    sock.sendall(head.encode() + b"Content-Length: %d\r\n\r\n" % len(data) + data)
+    return sock
+
+
+async def test_a_client_that_leaves_during_prefill_gets_no_token_computed(daemon: Daemon) -> None:
+    await idle(daemon)
+    await asyncio.sleep(1.1)  # engines count once a second
+    before = metric(daemon, "janagent_completion_tokens_total")
+    text = " ".join(f"word{number}" for number in range(220))
+    body = chat_body("smol", text) | {"stream": True, "max_tokens": 100, "ignore_eos": True}
+    with raw(daemon, body, receive_bytes=65536):
+        await asyncio.sleep(0.15)
+    await idle(daemon)
+    await asyncio.sleep(1.1)
+    assert metric(daemon, "janagent_completion_tokens_total") - before < 10
+    assert (await asyncio.to_thread(daemon.call, "POST", "/v1/chat/completions", chat_body("smol")))[0] == 200
+
+
+async def test_clients_that_never_read_hold_up_nobody(daemon: Daemon) -> None:
+    body = chat_body("smol", "Tell a long story.") | {"stream": True, "max_tokens": 150, "ignore_eos": True}
+    socks = [raw(daemon, body, receive_bytes=2048) for _ in range(4)]
+    try:
+        async with aiohttp.ClientSession() as session:
+            answer = await asyncio.wait_for(stream_chat(session, daemon.url, chat_body("smol")), 60)
+            assert text_of(answer)
+    finally:
+        for sock in socks:
+            sock.close()
+    await idle(daemon)
+
+
+def ask(daemon: Daemon, method: str, path: str, body: bytes = b"") -> tuple[int, dict[str, Any]]:
+    """Any bytes as path and body, which no client library would send; the status and the error."""
+    parts = urlsplit(daemon.url)
+    head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+    head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    with socket.create_connection((parts.hostname, parts.port), timeout=30) as sock:
+        sock.sendall(head.encode() + body)
+        with closing(http.client.HTTPResponse(sock, method=method)) as response:
+            response.begin()
+            return response.status, json.loads(response.read())["error"]
+
+
+@pytest.mark.parametrize("model_id", HOSTILE_IDS.values(), ids=HOSTILE_IDS)
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+def test_a_hostile_id_in_a_path_is_no_model_and_no_file(daemon: Daemon, method: str, model_id: str) -> None:
+    files = sorted(daemon.root.rglob("*"))
+    status, error = ask(daemon, method, f"/v1/models/{model_id}")
+    assert status in (400, 404), error
+    assert "root:" not in error["message"]
+    assert sorted(daemon.root.rglob("*")) == files
+
+
+@pytest.mark.parametrize("model_id", ["..", "../smol", "a\0b", "\U0001f600", "/etc/passwd", ""])
+def test_a_hostile_id_in_a_body_is_an_unknown_model(daemon: Daemon, model_id: str) -> None:
+    status, answer = daemon.call("POST", "/v1/chat/completions", chat_body(model_id))
+    assert status in (400, 404)
+    assert answer["error"]["code"] in ("model_not_found", "invalid_parameter", "invalid_request")
+
+
+@pytest.mark.parametrize("body", [b"", b"hello", b"{", b"[1]", b"\xff\xfe{}", b'{"model": "smol"', b"null"])
+def test_a_body_that_is_no_json_object_is_400(daemon: Daemon, body: bytes) -> None:
+    status, error = ask(daemon, "POST", "/v1/chat/completions", body)
+    assert (status, error["code"]) == (400, "invalid_json")
