@@ -16,8 +16,8 @@ from types import FrameType
 
 import pydantic
 
+from janagent.children.lifeline import Lifeline, StatusPipe
 from janagent.children.wire import EngineSpec, ExitCode, Failed, Spare
-from janagent.engine.lifeline import Lifeline, StatusPipe
 
 
 def main() -> int:

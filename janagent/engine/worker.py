@@ -15,11 +15,11 @@ import llama_cpp
 from aiohttp import web
 
 from janagent import aio
+from janagent.children.lifeline import StatusPipe
 from janagent.children.wire import EngineSpec, ExitCode, Failed, Loading, Ready, Stats
 from janagent.engine.context import Context, ContextOptions, open_context
 from janagent.engine.embeddings import Embedder
 from janagent.engine.generating import Generator
-from janagent.engine.lifeline import StatusPipe
 from janagent.engine.llama_log import EngineLog
 from janagent.engine.model import LoadError, Model, load_model
 from janagent.engine.prompt import make_chat_prompt

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from janagent.children import wire
-from janagent.engine.lifeline import StatusPipe
+from janagent.children.lifeline import StatusPipe
 
 READS_ONE_LINE = """
 import sys, time
-from janagent.engine.lifeline import Lifeline
+from janagent.children.lifeline import Lifeline
 lifeline = Lifeline()
 lifeline.start()
 print(lifeline.first_line().decode(), flush=True)
@@ -82,7 +82,7 @@ def test_stats_are_dropped_when_nobody_reads(pipe: tuple[int, int]):
 def test_a_status_pipe_without_a_reader_ends_the_process(tmp_path: Path):
     code = (
         "import os, signal; from janagent.children.wire import Spare; "
-        "from janagent.engine.lifeline import StatusPipe; "
+        "from janagent.children.lifeline import StatusPipe; "
         "StatusPipe.from_environment().send(Spare())"
     )
     read, write = os.pipe()

@@ -1,7 +1,8 @@
-"""The pipes to the parent: stdin, which carries the spec and keeps the child alive, and the status lines.
+"""A child program's pipes to its parent: stdin, which carries the spec and keeps the child alive, and the
+status lines. The other ends are in `spawn`; the programs are `engine` and `fetch`.
 
 A small daemon thread reads stdin, because it must notice the parent's death while the main thread is inside a
-llama.cpp call that takes minutes. It must not know what the spec means.
+C call that takes minutes. It must not know what the spec means.
 """
 
 import errno

@@ -1,0 +1,84 @@
+"""The fetcher program: spec, plan, transfer, one last word.
+
+Owns the order of things and the exit codes; the parent on the other end is `janagent.fetchers`.
+"""
+
+import logging
+import signal
+import sys
+from pathlib import Path
+
+import pydantic
+
+from janagent import aio
+from janagent.children.lifeline import Lifeline, StatusPipe
+from janagent.children.wire import ExitCode, Fetched, FetchFailed, Fetching, FetchSpec, Planned
+from janagent.fetch.client import Auth
+from janagent.fetch.faults import FetchError
+from janagent.fetch.hub import open_hub
+from janagent.fetch.importers import make_plan
+from janagent.fetch.record import Record
+from janagent.fetch.transfer import Progress, transfer
+
+log = logging.getLogger(__name__)
+
+
+def main() -> int:
+    """Fetch what the first line on stdin asks for; returns the exit status."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each request, with its URL
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the daemon decides
+    status = StatusPipe.from_environment()
+    lifeline = Lifeline()
+    lifeline.start()
+    try:
+        spec = FetchSpec.model_validate_json(lifeline.first_line())
+    except pydantic.ValidationError as error:
+        words = f"the spec is not valid: {error.errors(include_url=False)[:3]}"
+        status.send(FetchFailed(code="internal_error", message=words, is_permanent=True))
+        return ExitCode.BAD_SPEC
+    try:
+        aio.run(fetch(spec, status))
+    except FetchError as error:
+        status.send(
+            FetchFailed(
+                code=error.code.value,
+                message=error.message,
+                is_permanent=error.is_permanent,
+                retry_after_s=error.retry_after_s,
+            )
+        )
+        return ExitCode.FETCH_FAILED
+    status.send(Fetched())
+    return ExitCode.OK
+
+
+async def fetch(spec: FetchSpec, status: StatusPipe) -> None:
+    """Plan and bring. Raises FetchError."""
+    hub = open_hub(spec.hub_endpoint)
+    plan = await make_plan(spec, hub)
+    total_bytes = sum(file.size_bytes or 0 for file in plan.files)
+    status.send(Planned(files=len(plan.files), total_bytes=total_bytes, note=plan.note))
+
+    def told(progress: Progress) -> None:
+        status.send(
+            Fetching(
+                done_bytes=progress.done_bytes,
+                total_bytes=progress.total_bytes,
+                bytes_per_s=progress.bytes_per_s,
+                eta_s=progress.eta_s,
+                files=progress.files,
+            )
+        )
+
+    await transfer(
+        plan.files,
+        folder=Path(spec.folder),
+        record=Record(Path(spec.record_path), key=spec.key),
+        auth=Auth(hub.token, hub.endpoint),
+        told=told,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
