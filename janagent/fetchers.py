@@ -18,7 +18,7 @@ from janagent.children.spawn import Child
 from janagent.core import events as ev
 from janagent.core.actions import StartFetch, StopFetch
 from janagent.folder.fault import Fault
-from janagent.folder.listing import parent
+from janagent.folder.listing import join, parent
 from janagent.folder.records import FOLDER, discard, open_fetches, record_path
 
 log = logging.getLogger(__name__)
@@ -53,10 +53,11 @@ class Fetchers:
         hub_endpoint: str | None,
         post: Callable[[ev.Event], None],
         logs_of: Callable[[str], LogRing],
-        look: Callable[[str], Awaitable[None]],
+        look: Callable[[str, set[str]], Awaitable[None]],
         argv: Sequence[str] = FETCH_ARGV,
     ) -> None:
-        """`look` has a folder below `models` read again: what came is known before the end is told."""
+        """`look` has a folder below `models` read again, and is told which files there have their last byte:
+        what came is known before the end is told."""
         self._models = models
         self._hub_endpoint = hub_endpoint
         self._post = post
@@ -91,8 +92,9 @@ class Fetchers:
             del self._fetchers[action.fetch]
             if fetcher.stop is not None and fetcher.stop.is_final:
                 await asyncio.to_thread(discard, self._models, action.entry.key)
-            if ended.fault is None:
-                await self._look(parent(action.entry.key))
+            if isinstance(fetcher.outcome, wire.Fetched):
+                folder = parent(action.entry.key)
+                await self._look(folder, {join(folder, name) for name in fetcher.outcome.files})
             self._post(ended)
 
     async def stop(self, action: StopFetch) -> None:

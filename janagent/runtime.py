@@ -274,7 +274,7 @@ class Runtime:
     async def delete(self, key: str) -> str:
         """Drain, stop, remove the files; returns the id it had. Raises Refusal (`delete_refused`: a link)."""
         for folder in concerned_folders(self.status(key).entry):
-            await self._scanning.look(folder)  # who else uses its files must be as new as this call
+            await self._scanning.look(folder, set())  # who else uses its files must be as new as this call
         status = self.status(key)
         reason = await asyncio.to_thread(obstacle, status.entry, models=self._models)
         if reason is not None:

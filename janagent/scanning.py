@@ -70,11 +70,12 @@ class Scanning:
         self._closed |= closed
         self._woken.set()
 
-    async def look(self, folder: str) -> None:
-        """Look at `folder` now; returns once what is there has been told, or the look failed."""
+    async def look(self, folder: str, closed: set[str]) -> None:
+        """Look at `folder` now; returns once what is there has been told, or the look failed. `closed` as in
+        `wake`."""
         looked = asyncio.get_running_loop().create_future()
         self._lookers.append(looked)
-        self.wake({folder}, set())
+        self.wake({folder}, closed)
         await looked
 
     async def _loop(self) -> None:

@@ -43,7 +43,7 @@ class Bench:
                     return event
 
 
-async def _no_look(_folder: str) -> None:
+async def _no_look(_folder: str, _closed: set[str]) -> None:
     raise AssertionError("nothing is fetched here")
 
 

@@ -28,7 +28,7 @@ say(event="planned", files=1, total_bytes=10, note="the only one")
 say(event="fetching", done_bytes=3, total_bytes=10, bytes_per_s=1.0, eta_s=7.0, files=1)
 """
 ENDS = {
-    "well": 'say(event="fetched")',
+    "well": 'say(event="fetched", files=["a.gguf"])',
     "badly": 'say(event="fetch_failed", code="gated", message="visit the page", is_permanent=True)',
     "silently": "sys.exit(9)",
     "never": "time.sleep(600)",
@@ -51,8 +51,8 @@ class Desk:
             argv=(sys.executable, "-c", WRITER + ENDS[end]),
         )
 
-    async def _look(self, folder: str) -> None:
-        self.told.put_nowait(f"looked at {folder!r}")
+    async def _look(self, folder: str, closed: set[str]) -> None:
+        self.told.put_nowait(f"looked at {folder!r} for {sorted(closed)}")
 
     async def next(self) -> ev.Event | str:
         async with asyncio.timeout(20):
@@ -73,7 +73,7 @@ async def running(models: Path, end: str) -> AsyncIterator[Desk]:
 
 async def test_what_came_is_looked_at_before_the_end_is_told(tmp_path: Path):
     async with running(tmp_path, "well") as desk:
-        assert await desk.next() == "looked at ''"
+        assert await desk.next() == "looked at '' for ['a.gguf']"
         assert await desk.next() == ev.FetchEnded(1)
 
 

@@ -104,10 +104,10 @@ class Fetching(Wire):
 
 
 class Fetched(Wire):
-    """All files are in place and right. `defaults` are parameters that the repo recommends."""
+    """All files are in place and right; `files` are their paths below the spec's folder."""
 
     event: Literal["fetched"] = "fetched"
-    defaults: dict[str, Any] = Field(default_factory=dict)
+    files: tuple[str, ...] = ()
 
 
 class FetchFailed(Wire):

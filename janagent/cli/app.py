@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from janagent import __version__
-from janagent.cli import chat, check, doctor, logs, models, serve, starter
+from janagent.cli import chat, check, doctor, logs, models, pull, serve, starter
 from janagent.cli.output import Exit, Failure, say
 
 app = typer.Typer(
@@ -40,6 +40,7 @@ app.command("show")(models.show)
 app.command("start")(models.start)
 app.command("stop")(models.stop)
 app.command("rm")(models.rm)
+app.command("pull")(pull.pull)
 app.command("chat")(chat.chat)
 app.command("logs")(logs.logs)
 app.command("check")(check.check)

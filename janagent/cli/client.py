@@ -61,6 +61,11 @@ class Client:
         self.base_url = base_url
         self._settings = settings
 
+    @property
+    def models_dir(self) -> Path:
+        """The folder that the daemon serves."""
+        return self._settings.models_dir
+
     def get(self, path: str) -> Any:
         """The JSON that GET answers. Raises ApiError, NoDaemon."""
         return self.call("GET", path)

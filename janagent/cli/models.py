@@ -132,7 +132,7 @@ def start(
     client = connect(root, config)
     body = {"model_parameters": dict(map(_parameter, settings))} if settings else None
     if wait:
-        model = _start_with_progress(client, model_id, body)
+        model = start_with_progress(client, model_id, body)
     else:
         model = client.call("PUT", model_path(model_id, "/start?wait=false"), body)
     if as_json:
@@ -152,7 +152,7 @@ def _parameter(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def _start_with_progress(client: Client, model_id: str, body: Any) -> Any:
+def start_with_progress(client: Client, model_id: str, body: Any) -> Any:
     """Start and wait until it runs; on a terminal the start waits in a thread of its own while this one
     shows how far the model is. Returns the model object."""
     if not output.console(stderr=True).is_terminal:

@@ -29,6 +29,5 @@ class Limits:
             load_wait_s=settings.load_wait_s,
             stall_s=settings.stall_s,
             max_fetches=settings.max_downloads,
-            # Until the fetcher's program is complete; then: not settings.offline.
-            may_fetch=False,
+            may_fetch=not settings.offline,
         )

@@ -38,7 +38,7 @@ def main() -> int:
         status.send(FetchFailed(code="internal_error", message=words, is_permanent=True))
         return ExitCode.BAD_SPEC
     try:
-        aio.run(fetch(spec, status))
+        files = aio.run(fetch(spec, status))
     except FetchError as error:
         status.send(
             FetchFailed(
@@ -49,12 +49,12 @@ def main() -> int:
             )
         )
         return ExitCode.FETCH_FAILED
-    status.send(Fetched())
+    status.send(Fetched(files=files))
     return ExitCode.OK
 
 
-async def fetch(spec: FetchSpec, status: StatusPipe) -> None:
-    """Plan and bring. Raises FetchError."""
+async def fetch(spec: FetchSpec, status: StatusPipe) -> tuple[str, ...]:
+    """Plan and bring; returns the names of what is there now. Raises FetchError."""
     hub = open_hub(spec.hub_endpoint)
     plan = await make_plan(spec, hub)
     total_bytes = sum(file.size_bytes or 0 for file in plan.files)
@@ -78,6 +78,7 @@ async def fetch(spec: FetchSpec, status: StatusPipe) -> None:
         auth=Auth(hub.token, hub.endpoint),
         told=told,
     )
+    return tuple(file.name for file in plan.files)
 
 
 if __name__ == "__main__":

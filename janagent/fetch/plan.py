@@ -4,9 +4,7 @@ Knows nothing of how files are transferred. Neighbours: `importers` and `direct`
 a repo holds, `transfer` carries a plan out.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +25,7 @@ class RemoteFile:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The files of one fetch; `note` is the choice and its reason, for people.
-
-    `defaults` are parameters that the repo recommends and the manifest may leave open.
-    """
+    """The files of one fetch; `note` is the choice and its reason, for people."""
 
     files: tuple[RemoteFile, ...]
     note: str = ""
-    defaults: Mapping[str, Any] = field(default_factory=dict)

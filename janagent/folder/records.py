@@ -70,8 +70,10 @@ def discard(models: Path, key: str) -> None:
     for name in fetch.paths() if fetch is not None else ():
         with contextlib.suppress(OSError):
             (models / f"{name}{PART}").unlink()
-    with contextlib.suppress(OSError):
-        record_path(models, key).unlink()
+    record = record_path(models, key)
+    for path in (record, record.with_suffix(".new")):  # the second: a rewrite that was cut off
+        with contextlib.suppress(OSError):
+            path.unlink()
     with contextlib.suppress(OSError):
         (models / FOLDER).rmdir()
         (models / FOLDER).parent.rmdir()

@@ -1,0 +1,156 @@
+"""A manifest alone is enough: the real daemon, the real fetcher, a hub on loopback, the real model."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.daemons import Daemon, chat_body, until
+from tests.fetch.hub import TestHub
+from tests.gguf_files import write_model
+
+DATA = Path(__file__).parent.parent / "data"
+REPO = "owner/tiny-GGUF"
+
+
+@pytest.fixture
+def hub() -> Iterator[TestHub]:
+    with TestHub() as running:
+        yield running
+
+
+@pytest.fixture
+def online(tmp_path: Path, hub: TestHub) -> Iterator[Daemon]:
+    settings = {"offline": "false", "hub_endpoint": hub.url, "spare_worker": "false"}
+    with Daemon(tmp_path, **settings) as running:
+        yield running
+
+
+def chats(daemon: Daemon, model_id: str) -> bool:
+    return daemon.call("POST", "/v1/chat/completions", chat_body(model_id))[0] == 200
+
+
+def tree(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def big(hub: TestHub, tmp_path: Path, *, bytes_per_s: int) -> Path:
+    """A repo whose one file takes seconds."""
+    path = tmp_path / "big.gguf"
+    write_model(path)
+    with path.open("ab") as file:
+        file.write(bytes(40_000_000))
+    hub.add_repo(REPO, {"big.Q4_0.gguf": path})
+    hub.file(REPO, "big.Q4_0.gguf").slow_bytes_per_s = bytes_per_s
+    return path
+
+
+def test_the_specification_s_zephyr_is_fetched_loaded_and_answers(
+    online: Daemon, hub: TestHub, starter: Path
+) -> None:
+    repo = "TheBloke/zephyr-7B-beta-GGUF"
+    hub.add_repo(repo, {"zephyr-7b-beta.Q2_K.gguf": starter, "other.Q4_0.gguf": b"GGUF", "README.md": b"# z"})
+    folder = online.models / "zephyr"
+    folder.mkdir()
+    shutil.copyfile(DATA / "model-zephyr-7B.json", folder / "model-zephyr-7B.json")
+    online.wait_state("model-zephyr-7B", "downloading")
+    online.wait_state("model-zephyr-7B", "running")
+    assert chats(online, "model-zephyr-7B")
+    assert tree(online.models) == ["zephyr/model-zephyr-7B.json", "zephyr/zephyr-7b-beta.Q2_K.gguf"]
+    manifest = (folder / "model-zephyr-7B.json").read_bytes()
+    assert manifest == (DATA / "model-zephyr-7B.json").read_bytes()
+
+
+def test_the_specification_s_llava_brings_the_whole_repo(online: Daemon, hub: TestHub, starter: Path) -> None:
+    hub.add_repo("mys/ggml_llava-v1.5-13b", {"ggml-model-q4_1.gguf": starter, "README.md": b"# llava"})
+    folder = online.models / "llava"
+    folder.mkdir()
+    shutil.copyfile(DATA / "model-llava-v1.5-ggml.json", folder / "model-llava-v1.5-ggml.json")
+    online.wait_state("model-llava-v1.5-ggml", "running")
+    assert chats(online, "model-llava-v1.5-ggml")
+    assert "llava/README.md" in tree(online.models)
+
+
+def test_progress_pause_resume_and_the_right_bytes(online: Daemon, hub: TestHub, tmp_path: Path) -> None:
+    path = big(hub, tmp_path, bytes_per_s=8_000_000)
+    online.drop("big", {"origin": REPO})
+    online.wait_state("big", "downloading")
+    progress = until(lambda: (online.model("big") or {}).get("progress", {}).get("done_bytes") or None)
+    assert 0 < progress <= path.stat().st_size
+    status, answer = online.call("POST", "/v1/chat/completions", chat_body("big"))
+    assert (status, answer["error"]["code"]) == (503, "model_downloading")
+    status, model = online.call("PUT", "/v1/models/big/stop")
+    assert (status, model["state"], model["error"]["code"]) == (200, "missing", "paused")
+    assert (online.models / "big" / "big.Q4_0.gguf.part").exists()
+    hub.file(REPO, "big.Q4_0.gguf").slow_bytes_per_s = None
+    assert online.call("PUT", "/v1/models/big/start?wait=false")[0] == 202
+    online.wait_state("big", "downloaded", "starting", "running", "failed")
+    assert (online.models / "big" / "big.Q4_0.gguf").read_bytes() == path.read_bytes()
+    assert hub.bytes_sent("big.Q4_0.gguf") < path.stat().st_size + 20_000_000
+
+
+def test_kill_9_of_the_daemon_mid_download_resumes_and_leaves_nothing(
+    online: Daemon, hub: TestHub, tmp_path: Path
+) -> None:
+    path = big(hub, tmp_path, bytes_per_s=8_000_000)
+    folder = online.drop("big", {"origin": REPO})
+    until(lambda: ((online.model("big") or {}).get("progress") or {}).get("done_bytes", 0) > 4_000_000)
+    online.kill()
+    hub.file(REPO, "big.Q4_0.gguf").slow_bytes_per_s = None
+    online.start()
+    online.wait_state("big", "downloaded", "starting", "running", "failed")
+    assert (folder / "big.Q4_0.gguf").read_bytes() == path.read_bytes()
+    until(lambda: tree(online.models) == ["big/big.Q4_0.gguf", "big/big.json"], what="nothing is left over")
+
+
+@pytest.mark.parametrize("how", ["by hand", "by a call"])
+def test_a_deleted_manifest_ends_the_download_and_takes_its_part_along(
+    online: Daemon, hub: TestHub, tmp_path: Path, how: str
+) -> None:
+    big(hub, tmp_path, bytes_per_s=4_000_000)
+    folder = online.drop("big", {"origin": REPO})
+    until((folder / "big.Q4_0.gguf.part").exists)
+    if how == "by hand":
+        (folder / "big.json").unlink()
+    else:
+        assert online.call("DELETE", "/v1/models/big")[0] == 200
+    until(lambda: tree(online.models) == [], what="the part is gone")
+    until(lambda: online.children() == [], what="the fetcher is gone")
+
+
+def test_a_repo_without_a_model_and_one_that_is_not_there_say_so(online: Daemon, hub: TestHub) -> None:
+    hub.add_repo("owner/empty", {"README.md": b"nothing"})
+    online.drop("empty", {"origin": "owner/empty"})
+    online.drop("absent", {"origin": "owner/absent"})
+    assert online.wait_state("empty", "failed")["error"]["code"] == "no_gguf"
+    assert online.wait_state("absent", "failed")["error"]["code"] == "repo_not_found"
+
+
+def test_pull_writes_a_manifest_and_follows_it_until_the_model_runs(
+    online: Daemon, hub: TestHub, starter: Path
+) -> None:
+    hub.add_repo(REPO, {"smol.Q4_1.gguf": starter})
+    command = [sys.executable, "-m", "janagent", "pull", REPO, "--json"]
+    done = subprocess.run(
+        command, env=online.environment, capture_output=True, text=True, timeout=90, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["state"] == "running"
+    assert json.loads((online.models / "tiny-GGUF" / "tiny-GGUF.json").read_text()) == {"origin": REPO}
+
+
+def test_ctrl_c_in_pull_pauses_the_download(online: Daemon, hub: TestHub, tmp_path: Path) -> None:
+    big(hub, tmp_path, bytes_per_s=4_000_000)
+    command = [sys.executable, "-m", "janagent", "pull", REPO]
+    with subprocess.Popen(command, env=online.environment, stderr=subprocess.PIPE, text=True) as pulling:
+        online.wait_state("tiny-GGUF", "downloading")
+        pulling.send_signal(signal.SIGINT)
+        _, said = pulling.communicate(timeout=30)
+    assert "paused" in said
+    model = online.wait_state("tiny-GGUF", "missing")
+    assert model["error"]["code"] == "paused"
