@@ -16,13 +16,13 @@ help:
 	@echo "make bench  the measured comparisons (builds llama-server once, about 7 minutes)"
 	@echo "make clean  remove what was set up"
 
-# What must be there before pip can work, by Debian's names; git is for the tests. Installed when this may be
-# done without asking anybody (root, apt-get), else named.
+# What must be there before pip can work, by Debian's names, and the further programs in $(1). Installed when
+# this may be done without asking anybody (root, apt-get), else named.
 define tools
 @need=; \
 command -v $(PYTHON) >/dev/null 2>&1 && $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || need="$$need python3-venv"; \
 command -v c++ >/dev/null 2>&1 || need="$$need g++"; \
-command -v git >/dev/null 2>&1 || need="$$need git"; \
+for tool in $(1); do command -v $$tool >/dev/null 2>&1 || need="$$need $$tool"; done; \
 if [ -n "$$need" ]; then \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
 		echo "installing Debian packages:$$need"; \
@@ -35,7 +35,7 @@ fi
 endef
 
 $(VENV)/.pip-ready:
-	$(tools)
+	$(call tools)
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	@touch $@
@@ -46,6 +46,7 @@ $(VENV)/.run-ready: pyproject.toml | $(VENV)/.pip-ready
 	@touch $@
 
 $(VENV)/.test-ready: pyproject.toml $(VENV)/.run-ready
+	$(call tools,curl git)
 	@echo "installing what the tests need"
 	@$(BIN)/python -m pip install --quiet --group dev
 	@touch $@
