@@ -19,7 +19,7 @@ from janagent.core import events as ev
 from janagent.core.actions import StartFetch, StopFetch
 from janagent.folder.fault import Fault
 from janagent.folder.listing import join, parent
-from janagent.folder.records import FOLDER, discard, open_fetches, record_path
+from janagent.folder.records import discard, open_fetches, record_path
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +90,8 @@ class Fetchers:
             ended = ev.FetchEnded(action.fetch, Fault("internal_error", words))
         finally:
             del self._fetchers[action.fetch]
+            if fetcher.child is not None:
+                fetcher.child.kill()  # harmless once it has ended
             if fetcher.stop is not None and fetcher.stop.is_final:
                 await asyncio.to_thread(discard, self._models, action.entry.key)
             if isinstance(fetcher.outcome, wire.Fetched):
@@ -110,7 +112,6 @@ class Fetchers:
         action = fetcher.action
         logs = self._logs_of(action.entry.key)
         spec = fetch_spec(action, models=self._models, hub_endpoint=self._hub_endpoint)
-        await asyncio.to_thread((self._models / FOLDER).mkdir, parents=True, exist_ok=True)
         log.info("fetching the files of %s", action.entry.id)
         child = await Child.spawn(
             self._argv, logs=logs, name=f"fetcher of {action.entry.id}", env=hub_environment(os.environ)

@@ -20,8 +20,10 @@ WRITER = """
 import json, os, sys, time
 spec = json.loads(sys.stdin.readline())
 os.makedirs(os.path.dirname(spec["record_path"]), exist_ok=True)
-json.dump({"key": spec["key"], "files": [{"name": "a.gguf"}]}, open(spec["record_path"], "w"))
-open(spec["folder"] + "/a.gguf.part", "w").write("x")
+part = spec["folder"] + "/a.gguf.part"
+open(part, "w").write("x")
+file = {"name": "a.gguf", "inode": os.stat(part).st_ino}
+json.dump({"key": spec["key"], "files": [file]}, open(spec["record_path"], "w"))
 def say(**line):
     os.write(int(os.environ["JANAGENT_STATUS_FD"]), json.dumps(line).encode() + b"\\n")
 say(event="planned", files=1, total_bytes=10, note="the only one")

@@ -43,6 +43,7 @@ _STATUSES: Final = {
     ExitCode.OK: (ExitKind.CLEAN, "exited normally"),
     ExitCode.BAD_SPEC: (ExitKind.BAD_SPEC, "could not use its settings"),
     ExitCode.LOAD_FAILED: (ExitKind.LOAD_FAILED, "could not load the model"),
+    ExitCode.FETCH_FAILED: (ExitKind.CRASHED, "could not fetch the files"),
     ExitCode.PARENT_GONE: (ExitKind.TERMINATED, "exited because its lifeline to the daemon closed"),
 }
 

@@ -13,6 +13,9 @@ from janagent.core.events import FetchAdvanced, FetchEnded, FetchesPaused, Fetch
 from janagent.core.policy import backoff_s
 from janagent.core.records import Failure, Fetch, Model, World
 
+LONGEST_WAIT_S = 3600.0
+"""However long a hub asks to stay away."""
+
 
 class Artifact(StrEnum):
     """What should happen to a model's files now."""
@@ -129,7 +132,7 @@ def _ended(model: Model, fetch: Fetch, event: FetchEnded, now: float, *, world: 
             model.fetched_key = fetch.key
         return
     model.fetch_tries += 1
-    wait_s = max(backoff_s(model.fetch_tries + 1), event.retry_after_s or 0.0)
+    wait_s = max(backoff_s(model.fetch_tries + 1), min(event.retry_after_s or 0.0, LONGEST_WAIT_S))
     model.fetch_failure = Failure(event.fault, fetch.key, event.is_permanent, now + wait_s)
 
 

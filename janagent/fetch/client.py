@@ -204,7 +204,7 @@ def refusal(response: aiohttp.ClientResponse, source: Source) -> FetchError:
 def _retry_after_s(response: aiohttp.ClientResponse) -> float | None:
     """Seconds, or a date (RFC 9110, section 10.2.3); the server's own clock tells how far that is."""
     said = response.headers.get("Retry-After", "").strip()
-    if said.isdigit():
+    if said.isascii() and said.isdecimal():
         return float(said)
     try:
         now = parsedate_to_datetime(response.headers.get("Date", ""))

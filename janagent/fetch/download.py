@@ -5,13 +5,14 @@ no connection works on the file any more. Neighbours: `transfer` runs connection
 """
 
 import asyncio
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 from janagent.fetch.client import Answer, Source
 from janagent.fetch.faults import Code, FetchError
-from janagent.fetch.part import Digest, Part, expected, feed, is_in_place, new_digest
+from janagent.fetch.part import Digest, Part, expected, feed, is_in_place, is_own, new_digest
 from janagent.fetch.plan import RemoteFile
 from janagent.fetch.ranges import Interval, Ranges, Span
 from janagent.fetch.record import BLOCK_BYTES, Entry, Record
@@ -48,10 +49,12 @@ class Download:
         self.etag = earlier.etag if earlier is not None else None
         self.is_opened = self.is_open = self.is_placed = False
         self._record = record
-        self._is_ours = earlier is not None
+        self._is_ours = earlier is not None and is_own(self.part.path, earlier.inode)
+        self.is_given_up = False
+        """It changed too often."""
+        self.restarted: Callable[[], None] = lambda: None
         size = file.size_bytes if file.size_bytes is not None else earlier.size_bytes if earlier else None
-        has_part = earlier is not None and self.part.path.is_file()
-        kept: list[Interval] = list(earlier.done()) if earlier is not None and has_part else []
+        kept: list[Interval] = list(earlier.done()) if earlier is not None and self._is_ours else []
         self.ranges = None if size is None else Ranges(size, kept)
         self.kept = kept
         self._is_resumed = bool(kept)
@@ -79,6 +82,7 @@ class Download:
         if await in_thread(lambda: is_in_place(self.file, self.target, is_trusted=False)):
             await in_thread(self.part.remove)
             return False
+        await in_thread(lambda: self._record.owns(self.file.name, os.fstat(self.part.fd).st_ino))
         if not self._is_resumed:
             await in_thread(self.part.empty)
         self.is_open = True
@@ -123,6 +127,10 @@ class Download:
         if not self._is_known and answer.etag is not None:
             self.etag = answer.etag
         self._is_known = True
+
+    def note_change(self) -> None:
+        """Its server said that it is another file now."""
+        self._must_restart = True
 
     def _changed(self) -> FetchError:
         self._must_restart = True
@@ -179,6 +187,7 @@ class Download:
             words = f"{self.file.name}: its server cannot resume, and broke off {self._cuts} times"
             raise FetchError(Code.WRONG_LENGTH, words)
         if self._restarts > MAX_RESTARTS:
+            self.is_given_up = True
             words = f"{self.file.name} changes on its server again and again: try later"
             raise FetchError(Code.CHANGED, words)
         self.etag, self._is_known, self._is_resumed = None, False, False
@@ -189,6 +198,7 @@ class Download:
         await in_thread(lambda: self._record.restart(name, size_bytes=size, etag=None))
         self._must_restart = False
         self._grown.set()
+        self.restarted()
 
     async def verify_and_place(self) -> None:
         """Hash the file as it grows; once it is complete and right, give it its name. Raises FetchError."""

@@ -118,6 +118,14 @@ def _in_the_way(path: Path, what: str) -> FetchError:
     return FetchError(Code.IN_THE_WAY, words, is_permanent=True)
 
 
+def is_own(path: Path, inode: int | None) -> bool:
+    """Whether the file at `path` is the one that a record calls its own."""
+    try:
+        return inode is not None and path.lstat().st_ino == inode
+    except OSError:
+        return False
+
+
 class Part:
     """An open `.part`, locked against other fetchers until it is closed."""
 
@@ -148,7 +156,7 @@ class Part:
             except BlockingIOError:
                 os.close(fd)
                 return False
-            if not is_ours:
+            if not is_ours and os.fstat(fd).st_size:
                 os.close(fd)
                 words = f"{self.path} belongs to another download: finish it or remove that file"
                 raise FetchError(Code.IN_THE_WAY, words)

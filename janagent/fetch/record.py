@@ -31,6 +31,8 @@ class Entry:
     git_sha1: str | None = None
     source: str | None = None
     etag: str | None = None
+    inode: int | None = None
+    """Of the `.part` that this fetch made; one with another inode is somebody else's."""
     is_placed: bool = False
     """It was verified and has its name."""
     blocks: str = ""
@@ -87,6 +89,13 @@ class Record:
             entry.size_bytes, entry.etag, entry.is_placed = size_bytes, etag, False
             self._blocks[name] = _blank(entry)
             self._write()
+
+    def owns(self, name: str, inode: int) -> None:
+        """The `.part` with this inode is ours. Raises OSError."""
+        with self._lock:
+            if self._entries[name].inode != inode:
+                self._entries[name].inode = inode
+                self._write()
 
     def placed(self, name: str) -> None:
         """The file has its name. Raises OSError."""
@@ -159,13 +168,15 @@ class Record:
         """Another fetch that ends may remove the empty folder at any moment."""
         flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
         for _ in range(20):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            # Not the models folder itself: where it is gone, its disk is.
+            for folder in (self._path.parent.parent, self._path.parent):
+                folder.mkdir(exist_ok=True)
             with contextlib.suppress(FileNotFoundError):
                 return os.open(self._draft, flags, 0o600)
         return os.open(self._draft, flags, 0o600)
 
 
-_FIELDS = ("name", "size_bytes", "sha256", "git_sha1", "source", "etag")
+_FIELDS = ("name", "size_bytes", "sha256", "git_sha1", "source", "etag", "inode")
 _PLACED = b'1, "blocks": "'
 _NOT_PLACED = b'0, "blocks": "'
 

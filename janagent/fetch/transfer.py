@@ -17,7 +17,7 @@ from janagent.aio import cancel_and_wait, create_task
 from janagent.fetch.client import Answer, Auth, Client
 from janagent.fetch.download import Download, in_thread
 from janagent.fetch.faults import Code, FetchError
-from janagent.fetch.part import SUFFIX, disk_faults, is_in_place, locate
+from janagent.fetch.part import SUFFIX, disk_faults, is_in_place, is_own, locate
 from janagent.fetch.plan import RemoteFile
 from janagent.fetch.ranges import Span
 from janagent.fetch.record import Entry, Record
@@ -82,23 +82,28 @@ def _prepare(files: Sequence[RemoteFile], folder: Path, record: Record) -> tuple
         if is_in_place(file, target, is_trusted=old is not None and old.is_placed):
             entry.is_placed = True
             placed_bytes += target.stat().st_size
-            if file.name in earlier:
-                target.with_name(target.name + SUFFIX).unlink(missing_ok=True)
+            _drop(target, earlier.get(file.name))
             continue
-        if old is None and file.name in earlier:  # ours, but of another version
-            target.with_name(target.name + SUFFIX).unlink(missing_ok=True)
+        if old is None:  # ours, but of another version
+            _drop(target, earlier.get(file.name))
         downloads.append(Download(file, target, record=record, earlier=old))
         if old is not None:
-            entry.size_bytes, entry.etag = old.size_bytes, old.etag
+            entry.size_bytes, entry.etag, entry.inode = old.size_bytes, old.etag, old.inode
     for name in earlier.keys() - {file.name for file in files}:
         with contextlib.suppress(OSError, FetchError):
-            unwanted = locate(folder, name)
-            unwanted.with_name(unwanted.name + SUFFIX).unlink()
+            _drop(locate(folder, name), earlier[name])
     _check_space(downloads, folder)
     kept = {d.file.name: d.kept for d in downloads}
     with disk_faults(folder):
         record.begin(entries, kept)
     return downloads, placed_bytes
+
+
+def _drop(target: Path, entry: Entry | None) -> None:
+    """Remove the `.part` of an earlier fetch of ours, never anybody else's."""
+    part = target.with_name(target.name + SUFFIX)
+    if entry is not None and is_own(part, entry.inode):
+        part.unlink()
 
 
 def _same(file: RemoteFile, earlier: Mapping[str, Entry]) -> Entry | None:
@@ -148,6 +153,8 @@ class _Transfer:
         limits: Limits,
     ) -> None:
         self._downloads = downloads
+        for download in downloads:
+            download.restarted = self._wake
         self._folder = folder
         self._told = told
         self._placed_bytes = placed_bytes
@@ -181,6 +188,9 @@ class _Transfer:
             raise self._failure
         return self._told(self._progress(files))
 
+    def _wake(self) -> None:
+        self._news.set()
+
     def _unplaced(self) -> bool:
         return not all(download.is_placed for download in self._downloads)
 
@@ -209,8 +219,8 @@ class _Transfer:
                 await self._bring(download, span)
                 tries = 0
             except FetchError as error:
-                if error.code is Code.CHANGED and not error.is_permanent:
-                    continue  # the download restarts, or says that it has done so too often
+                if error.code is Code.CHANGED and not download.is_given_up:
+                    continue  # the download restarts
                 tries = 1 if self._received > begun else tries + 1
                 await self._wait_after(error, tries)
 
@@ -246,6 +256,10 @@ class _Transfer:
                 await download.note_version()
                 self._news.set()
                 await self._receive(download, answer, span)
+        except FetchError as error:
+            if error.code is Code.CHANGED:
+                download.note_change()
+            raise
         finally:
             await download.leave(span)
             self._news.set()

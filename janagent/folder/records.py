@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from janagent.folder.listing import join, parent
+from janagent.folder.origin import is_file_name
 
 FOLDER = ".janagent/fetch"
 PART = ".part"
@@ -26,6 +27,8 @@ class OpenFetch:
 
     key: str
     names: tuple[str, ...]
+    inodes: tuple[int | None, ...]
+    """Of the `.part` files that the fetch made, in the same order."""
     path: Path
 
     def paths(self) -> frozenset[str]:
@@ -59,17 +62,26 @@ def _read(path: Path) -> OpenFetch | None:
             record = json.loads(file.read(_LARGEST_BYTES))
         key, files = record["key"], record["files"]
         names = tuple(str(file["name"]) for file in files)
-    except (OSError, ValueError, KeyError, TypeError):
+        inodes = tuple(file.get("inode") for file in files)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return OpenFetch(str(key), names, path)
+    is_ours = isinstance(key, str) and path.name == record_path(path.parent, key).name
+    if not is_ours or not all(map(is_file_name, names)):  # it came with somebody's folder
+        return None
+    return OpenFetch(key, names, inodes, path)
 
 
 def discard(models: Path, key: str) -> None:
-    """Remove the record of `key` and the unfinished files that it names. Files that have their name stay."""
+    """Remove the record of `key` and the unfinished files that its fetch made. Files that have their name
+    stay, and so does a `.part` that is somebody else's."""
     fetch = open_fetch(models, key)
-    for name in fetch.paths() if fetch is not None else ():
-        with contextlib.suppress(OSError):
-            (models / f"{name}{PART}").unlink()
+    if fetch is not None:
+        folder = models / parent(key)
+        for name, inode in zip(fetch.names, fetch.inodes, strict=True):
+            part = folder / f"{name}{PART}"
+            with contextlib.suppress(OSError):
+                if part.lstat().st_ino == inode and _is_inside(part, models):
+                    part.unlink()
     record = record_path(models, key)
     for path in (record, record.with_suffix(".new")):  # the second: a rewrite that was cut off
         with contextlib.suppress(OSError):
@@ -77,3 +89,7 @@ def discard(models: Path, key: str) -> None:
     with contextlib.suppress(OSError):
         (models / FOLDER).rmdir()
         (models / FOLDER).parent.rmdir()
+
+
+def _is_inside(path: Path, models: Path) -> bool:
+    return Path(os.path.realpath(models)) in Path(os.path.realpath(path.parent), "x").parents

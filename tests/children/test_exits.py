@@ -44,6 +44,7 @@ def test_every_exit_code_of_our_children_is_understood() -> None:
         ExitKind.CLEAN,
         ExitKind.BAD_SPEC,
         ExitKind.LOAD_FAILED,
+        ExitKind.CRASHED,
         ExitKind.TERMINATED,
     }
 

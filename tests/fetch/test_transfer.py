@@ -134,10 +134,38 @@ async def test_a_link_out_of_the_folder_is_not_followed(hub: TestHub, tmp_path: 
 
 async def test_a_part_of_somebody_else_is_left_alone(hub: TestHub, tmp_path: Path):
     (tmp_path / "model.gguf.part").write_bytes(b"a browser's")
+    for _ in range(3):  # the record of the first try must not make it ours
+        with pytest.raises(FetchError) as caught:
+            await bring(hub, tmp_path)
+        assert caught.value.code == "in_the_way"
+        assert (tmp_path / "model.gguf.part").read_bytes() == b"a browser's"
+
+
+async def test_a_server_that_answers_416_is_given_up(hub: TestHub, tmp_path: Path):
+    hosted = hub.file(REPO, "model.gguf")
+    hosted.fail_status, hosted.fail_times = 416, None
     with pytest.raises(FetchError) as caught:
-        await bring(hub, tmp_path)
-    assert caught.value.code == "in_the_way"
-    assert (tmp_path / "model.gguf.part").read_bytes() == b"a browser's"
+        async with asyncio.timeout(30):
+            await bring(hub, tmp_path)
+    assert caught.value.code == "changed"
+    assert len(hub.requests) < 40
+
+
+async def test_a_file_that_was_damaged_between_two_tries_is_fetched_anew(hub: TestHub, tmp_path: Path):
+    hosted = hub.file(REPO, "model.gguf")
+    hosted.slow_bytes_per_s = 2_000_000
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1.5):
+            await bring(hub, tmp_path)
+    hosted.slow_bytes_per_s = None
+    part = tmp_path / "model.gguf.part"
+    first = part.read_bytes()[: 1 << 20]
+    assert first == LARGE[: 1 << 20], "the first block must be there for its damage to matter"
+    with part.open("r+b") as file:
+        file.write(b"damage")
+    told = await bring(hub, tmp_path)
+    assert told[0].done_bytes > 0
+    assert (tmp_path / "model.gguf").read_bytes() == LARGE
 
 
 async def test_a_changed_file_starts_again_and_is_never_a_mixture(hub: TestHub, tmp_path: Path):

@@ -34,6 +34,13 @@ def test_a_record_that_cannot_be_read_says_nothing(tmp_path: Path):
     assert open_fetches(tmp_path) == {}
 
 
+def test_a_record_with_names_that_leave_the_folder_or_of_another_model_says_nothing(tmp_path: Path):
+    write_record(tmp_path, "a.json", "../b.gguf")
+    write_record(tmp_path, "b.json", "/etc/b.gguf")
+    write_record(tmp_path, "c.json", "c.gguf").rename(record_path(tmp_path, "d.json"))
+    assert open_fetches(tmp_path) == {}
+
+
 def test_a_model_whose_fetch_has_not_ended_is_not_complete_and_what_came_is_no_model_of_its_own(
     tmp_path: Path,
 ):
@@ -58,7 +65,10 @@ def test_giving_up_a_fetch_removes_what_is_unfinished_and_nothing_else(tmp_path:
     (tmp_path / "x").mkdir()
     for name in ("a.gguf.part", "b.gguf", "mine.part"):
         (tmp_path / "x" / name).write_text("text")
-    write_record(tmp_path, "x/a.json", "a.gguf", "b.gguf")
+    path = write_record(tmp_path, "x/a.json", "a.gguf", "b.gguf", "mine")
+    record = json.loads(path.read_text())
+    record["files"][0]["inode"] = (tmp_path / "x" / "a.gguf.part").stat().st_ino
+    path.write_text(json.dumps(record))
     discard(tmp_path, "x/a.json")
     assert sorted(path.name for path in (tmp_path / "x").iterdir()) == ["b.gguf", "mine.part"]
     assert not (tmp_path / ".janagent").exists()
