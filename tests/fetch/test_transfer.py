@@ -153,9 +153,9 @@ async def test_a_server_that_answers_416_is_given_up(hub: TestHub, tmp_path: Pat
 
 async def test_a_file_that_was_damaged_between_two_tries_is_fetched_anew(hub: TestHub, tmp_path: Path):
     hosted = hub.file(REPO, "model.gguf")
-    hosted.slow_bytes_per_s = 2_000_000
+    hosted.slow_bytes_per_s = 1_100_000
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(1.5):
+        async with asyncio.timeout(1.2):
             await bring(hub, tmp_path)
     hosted.slow_bytes_per_s = None
     part = tmp_path / "model.gguf.part"
