@@ -4,8 +4,6 @@ import asyncio
 import http.client
 import json
 import socket
-import time
-from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,7 +11,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
-from tests.daemons import Daemon, chat_body, stream_chat, text_of
+from tests.daemons import Daemon, chat_body, stream_chat, text_of, until
 
 HOSTILE_IDS = {
     "up": "..",
@@ -36,15 +34,8 @@ def metric(daemon: Daemon, name: str) -> int:
     return sum(int(float(line.rsplit(" ", 1)[1])) for line in lines)
 
 
-async def eventually(is_true: Callable[[], bool], *, within_s: float = 30) -> None:
-    deadline = time.monotonic() + within_s
-    while not await asyncio.to_thread(is_true):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        await asyncio.sleep(0.05)
-
-
 async def idle(daemon: Daemon) -> None:
-    await eventually(lambda: metric(daemon, "janagent_engine_requests_live") == 0)
+    await asyncio.to_thread(until, lambda: metric(daemon, "janagent_engine_requests_live") == 0)
 
 
 def raw(daemon: Daemon, body: dict[str, Any], *, receive_bytes: int) -> socket.socket:

@@ -6,6 +6,7 @@ Owns the order of things and the exit codes; the parent on the other end is `jan
 import logging
 import signal
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pydantic
@@ -61,15 +62,7 @@ async def fetch(spec: FetchSpec, status: StatusPipe) -> tuple[str, ...]:
     status.send(Planned(files=len(plan.files), total_bytes=total_bytes, note=plan.note))
 
     def told(progress: Progress) -> None:
-        status.send(
-            Fetching(
-                done_bytes=progress.done_bytes,
-                total_bytes=progress.total_bytes,
-                bytes_per_s=progress.bytes_per_s,
-                eta_s=progress.eta_s,
-                files=progress.files,
-            )
-        )
+        status.send(Fetching(**asdict(progress)))
 
     await transfer(
         plan.files,

@@ -9,11 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from janagent.fetch.plan import RemoteFile
-from janagent.folder.quantization import best_for, tag_of
+from janagent.folder.quantization import OVERHEAD, best_for, tag_of
 
 _SPLIT = re.compile(r"(.+)-\d{5}-of-(\d{5})\.gguf", re.IGNORECASE)
 _GPU_ORDER = ("Q8_0", "Q6_K", "Q5_K_M")
-_OVERHEAD = 1.15
 _PROJECTOR_ORDER = ("F16", "BF16", "Q8_0", "F32")
 _GB = 1e9
 
@@ -54,13 +53,13 @@ def offered(files: Sequence[RemoteFile]) -> list[Quantization]:
 
 def choose(choices: Sequence[Quantization], *, ram_bytes: int, gpu_bytes: int) -> tuple[Quantization, str]:
     """The one for this machine, and why. `choices` must not be empty."""
-    on_gpu = [c for c in choices if c.tag in _GPU_ORDER and c.size_bytes * _OVERHEAD <= gpu_bytes]
+    on_gpu = [c for c in choices if c.tag in _GPU_ORDER and c.size_bytes * OVERHEAD <= gpu_bytes]
     if on_gpu:
         best = min(on_gpu, key=lambda choice: _GPU_ORDER.index(choice.tag or ""))
         return best, _words(best, f"all of it fits the GPU's {gpu_bytes / _GB:.1f} GB")
     budget_bytes = ram_bytes + gpu_bytes
     best = best_for(choices, budget_bytes)
-    if best.size_bytes * _OVERHEAD <= budget_bytes:
+    if best.size_bytes * OVERHEAD <= budget_bytes:
         return best, _words(best, f"the best balance that fits {budget_bytes / _GB:.1f} GB of memory")
     return best, _words(best, f"the smallest, though it may not fit {budget_bytes / _GB:.1f} GB of memory")
 

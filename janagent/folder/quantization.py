@@ -12,7 +12,7 @@ _TAG: Final = re.compile(
     r"(?<![A-Z0-9])(?:(?:IQ|TQ|Q)[1-8](?:_(?:[01]|K|NL|XXS|XS|XL|[SML]))*|MXFP4(?:_MOE)?|BF16|FP?16|FP?32)(?![A-Z0-9])"
 )
 _PREFERRED: Final = ("Q4_K_M", "Q4_K_S", "Q5_K_M", "Q4_0", "Q5_0")
-_OVERHEAD: Final = 1.15
+OVERHEAD: Final = 1.15
 """KV cache and buffers of a small context, as a share of the weights."""
 
 
@@ -47,7 +47,7 @@ def best_for(choices: Sequence[T], budget_bytes: int | None) -> T:
 
     `budget_bytes` is the memory for weights, cache and buffers; None: no limit. `choices` must not be empty.
     """
-    fitting = [c for c in choices if budget_bytes is None or c.size_bytes * _OVERHEAD <= budget_bytes]
+    fitting = [c for c in choices if budget_bytes is None or c.size_bytes * OVERHEAD <= budget_bytes]
     if not fitting:
         return min(choices, key=lambda choice: choice.size_bytes)
     return min(fitting, key=lambda choice: (_rank(choice.tag), choice.size_bytes))
