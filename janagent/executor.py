@@ -13,10 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, assert_never
 
-import aiohttp
-
 from janagent import aio
 from janagent.children import wire
+from janagent.children.client import EngineClient
 from janagent.children.exits import Exit
 from janagent.children.exits import ExitKind as ChildExit
 from janagent.children.logs import LogRing
@@ -31,9 +30,6 @@ from janagent.folder.removal import remove_files
 
 log = logging.getLogger(__name__)
 
-BASE_URL = "http://engine"
-"""Host name of every local engine: the Unix socket decides where a request goes."""
-
 
 @dataclass(slots=True)
 class Running:
@@ -44,7 +40,7 @@ class Running:
     spawned: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once `child` is there or never will be."""
     child: Child | None = None
-    session: aiohttp.ClientSession | None = None
+    client: EngineClient | None = None
     failed_words: str = ""
     stats: wire.Stats | None = None
     is_stop_asked: bool = False
@@ -166,8 +162,8 @@ class Executor:
             self._running.pop(action.engine, None)
             self._totals.add(running.stats)
             self._totals.crashes += exited.kind is ev.ExitKind.CRASHED
-            if running.session is not None:
-                await running.session.close()
+            if running.client is not None:
+                running.client.close()
             with suppress(OSError):
                 running.socket_path.unlink()
             self._post(exited)
@@ -199,13 +195,7 @@ class Executor:
                 case wire.Loading(progress=progress):
                     self._post(ev.EngineLoading(action.engine, progress))
                 case wire.Ready():
-                    connector = aiohttp.UnixConnector(path=str(running.socket_path), limit=0)
-                    running.session = aiohttp.ClientSession(
-                        connector=connector,
-                        timeout=aiohttp.ClientTimeout(total=None, sock_connect=10),
-                        auto_decompress=False,
-                        read_bufsize=1 << 18,
-                    )
+                    running.client = EngineClient(running.socket_path)
                     self._totals.loads += 1
                     self._post(
                         ev.EngineReady(

@@ -15,9 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, assert_never
 
-import aiohttp
-
 from janagent import __version__, aio, paths
+from janagent.children.client import EngineClient
 from janagent.children.logs import LogRing
 from janagent.children.pool import ENGINE_ARGV, EnginePool
 from janagent.config import Settings
@@ -37,7 +36,7 @@ from janagent.core.limits import Limits
 from janagent.core.machine import Machine
 from janagent.core.memory import Budget
 from janagent.core.status import ModelStatus, State
-from janagent.executor import BASE_URL, Executor, Running, Totals
+from janagent.executor import Executor, Running, Totals
 from janagent.feed import Feed, MachineChanged, Subscription
 from janagent.fetchers import FETCH_ARGV, Fetchers
 from janagent.folder.catalog import Catalog
@@ -59,9 +58,7 @@ class Lease:
     """Leave to send one request to an engine; the engine lives at least as long as the lease."""
 
     model_id: str
-    session: aiohttp.ClientSession
-    """Connected to the engine's own socket, whatever host the URL names."""
-    base_url: str
+    engine: EngineClient
     defaults: Mapping[str, Any]
     """Request fields to fill in where the request is silent."""
 
@@ -295,12 +292,11 @@ class Runtime:
         try:
             engine = await future
             running = self._executor.running(engine)
-            if running is None or running.session is None:
+            if running is None or running.client is None:
                 raise Refusal("engine_failed", "the engine ended before the request reached it")
             yield Lease(
                 running.action.entry.id if status is None else status.id,
-                running.session,
-                BASE_URL,
+                running.client,
                 self._defaults.pop(number, {}),
             )
         finally:

@@ -7,9 +7,9 @@ are made.
 import asyncio
 from collections.abc import Sequence
 
+from janagent.body import BodyStream
 from janagent.engine.answers import Choice, ChunkWriter
 from janagent.engine.faults import RequestError, engine_lost
-from janagent.engine.stream import EventStream
 from janagent.engine.work import Progress
 
 
@@ -46,7 +46,7 @@ class Streamed:
     """
 
     def __init__(
-        self, stream: EventStream, chunks: ChunkWriter, *, n: int, echoed: Sequence[str] = ()
+        self, stream: BodyStream, chunks: ChunkWriter, *, n: int, echoed: Sequence[str] = ()
     ) -> None:
         self._stream = stream
         self._chunks = chunks
@@ -82,10 +82,12 @@ class Streamed:
             self._open -= 1
         self._send(data)
 
-    def begin(self) -> None:
-        """The headers are out: write what was kept, and from now on at once."""
+    async def begin(self) -> None:
+        """Send the head and what was kept; from now on all goes out at once."""
+        kept, self._kept = self._kept, []
+        await self._stream.open(b"".join(kept or ()))
         kept, self._kept = self._kept, None
-        self._stream.write(b"".join(kept or ()))
+        self._stream.write(b"".join(kept))
         if self.is_done:
             self.changed.set()
 

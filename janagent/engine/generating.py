@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from aiohttp import web
 
+from janagent.body import BodyStream, ReaderStalled
 from janagent.engine.answers import DONE, ChunkWriter, Envelope, Usage, error_event, whole
 from janagent.engine.delivery import Collected, Streamed
 from janagent.engine.faults import RequestError
@@ -19,12 +20,12 @@ from janagent.engine.replies import clean, json_reply, queue_full
 from janagent.engine.requests import MAX_ANSWERS, SamplingBody
 from janagent.engine.sampling import Sampling
 from janagent.engine.scheduler import Scheduler
-from janagent.engine.stream import EventStream, ReaderStalled
 from janagent.engine.text import TextStream
 from janagent.engine.work import Finish, Generation, Progress, QueueFull, Request
 
 log = logging.getLogger(__name__)
 
+_EVENTS = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache"}
 _SAMPLING_FIELDS = (
     "temperature",
     "top_k",
@@ -114,7 +115,7 @@ class Generator:
             with_usage=with_usage,
             piece_of=self._model.piece,
         )
-        stream = EventStream(request)
+        stream = BodyStream(request, web.StreamResponse(headers=_EVENTS))
         streamed = Streamed(stream, chunks, n=wanted.n_choices, echoed=wanted.echoed)
         generations = self._generations(wanted, streamed)
         work = self._submit(generations)
@@ -127,7 +128,7 @@ class Generator:
             await stream.close()
         return stream.response
 
-    async def _follow(self, streamed: Streamed, stream: EventStream, work: Request) -> None:
+    async def _follow(self, streamed: Streamed, stream: BodyStream, work: Request) -> None:
         """Stay with a stream until its end, pausing the request while its reader is behind.
 
         An error before the first byte is raised; after it, it is the stream's last event and the connection
@@ -143,8 +144,7 @@ class Generator:
                 stream.cut()
                 return
             if not stream.is_open:
-                await stream.open()
-                streamed.begin()
+                await streamed.begin()
             if stream.is_congested:
                 self._scheduler.pause(work)
                 try:

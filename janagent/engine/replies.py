@@ -9,9 +9,9 @@ from typing import Any
 
 from aiohttp import web
 
+from janagent.body import ReaderStalled
 from janagent.engine.answers import compact
 from janagent.engine.faults import INVALID_REQUEST, RATE_LIMIT, RequestError, engine_lost
-from janagent.engine.stream import ReaderStalled
 from janagent.engine.work import QueueFull
 
 log = logging.getLogger(__name__)

@@ -39,6 +39,8 @@ _MAX_CTX = (1 << 31) - (1 << 16)
 #: an error event needs a moment to leave the process before a broken engine exits
 _LAST_WORDS_S = 0.5
 _CRASHED = 1
+#: connections that may wait to be accepted: a burst of requests makes one each
+_BACKLOG = 1024
 
 
 def run(spec: EngineSpec, status: StatusPipe) -> int:
@@ -90,7 +92,7 @@ class _Worker:
         runner = web.AppRunner(server.application(), handler_cancellation=True, access_log=None)
         await runner.setup()
         try:
-            await web.UnixSite(runner, spec.socket_path).start()
+            await web.UnixSite(runner, spec.socket_path, backlog=_BACKLOG).start()
         except OSError as error:
             self._status.send(Failed(message=f"cannot listen on {spec.socket_path}: {error}"))
             return ExitCode.BAD_SPEC

@@ -10,16 +10,15 @@ other. Knows nothing of what is said. Neighbours: `inference` (before), `streams
 """
 
 import asyncio
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import aiohttp
 from aiohttp import web
-from aiohttp.abc import AbstractStreamWriter
-from multidict import CIMultiDict, CIMultiDictProxy
+from multidict import CIMultiDict
 
+from janagent.body import BodyStream
+from janagent.children.client import EngineAnswer, EngineLost
 from janagent.core.faults import Refusal
 from janagent.feed import Closed
 from janagent.http.context import API, REQUEST_ID
@@ -30,13 +29,10 @@ from janagent.http.routing import Endpoint
 from janagent.http.streams import StallGuard, break_off
 from janagent.runtime import Lease, Runtime
 
-NO_TOTAL = aiohttp.ClientTimeout(total=None, sock_connect=10)
-"""An answer may take hours; a wedged engine is the stall limit's business (contract 5)."""
 WHOLE_BYTES = 8 * 2**20
 """An answer of known length up to this is read whole first: an engine lost within it is a clean 502."""
 LAST_WORDS_S = 1.0
 """How long to wait for the reason of an engine's end, which the daemon learns from the process exit."""
-ENGINE_LOST = (aiohttp.ClientError, OSError, asyncio.TimeoutError)
 HOP_BY_HOP = frozenset(
     {
         "connection",
@@ -74,8 +70,7 @@ async def forward(request: web.Request, exchange: Exchange) -> web.StreamRespons
         try:
             return await relay.answer(upstream)
         finally:
-            if not upstream.content.at_eof():
-                upstream.close()  # at once: the engine sees it and frees the slot
+            upstream.close()  # before its end: the engine sees it and frees the slot
 
 
 class _Relay:
@@ -87,85 +82,61 @@ class _Relay:
         self._started = started
         self._api = request.app[API]
 
-    async def ask(self, lease: Lease) -> aiohttp.ClientResponse:
+    async def ask(self, lease: Lease) -> EngineAnswer:
         """Send the request; returns once the engine's head is there. Raises Refusal `engine_failed`."""
         endpoint = self._exchange.endpoint
         body = fill_in(
             self._exchange.body, model_id=lease.model_id, defaults=lease.defaults, endpoint=endpoint
         )
-        is_large = self._exchange.is_large
-        data = await encode_for_engine(body, is_large=is_large)
+        data = await encode_for_engine(body, is_large=self._exchange.is_large)
+        headers = {"Content-Type": "application/json", "X-Request-Id": self._request[REQUEST_ID]}
         try:
-            return await lease.session.post(
-                f"{lease.base_url}/v1/{endpoint}",
-                data=io.BytesIO(data) if is_large else data,  # sent in pieces, or at once
-                headers={
-                    "Content-Type": "application/json",
-                    "X-Request-Id": self._request[REQUEST_ID],
-                },
-                skip_auto_headers=("Accept-Encoding", "User-Agent"),
-                allow_redirects=False,
-                timeout=NO_TOTAL,
-            )
-        except ENGINE_LOST as error:
+            return await lease.engine.post(f"/v1/{endpoint}", data, headers=headers)
+        except EngineLost as error:
             raise await self._lost(error) from error
 
-    async def answer(self, upstream: aiohttp.ClientResponse) -> web.StreamResponse:
+    async def answer(self, upstream: EngineAnswer) -> web.StreamResponse:
         """Pass the engine's answer on."""
         length = upstream.content_length
-        if length is not None and length <= WHOLE_BYTES:
-            return await self._whole(upstream)
         try:
-            first = await upstream.content.readany()
-        except ENGINE_LOST as error:
+            if length is not None and length <= WHOLE_BYTES:
+                return self._whole(upstream, await upstream.read())
+            await upstream.first()
+        except EngineLost as error:
             raise await self._lost(error) from error
         self._saw_first_byte()
         response = web.StreamResponse(status=upstream.status, headers=passed_on(upstream.headers))
         if length is not None:
             response.content_length = length
-        writer = await response.prepare(self._request)
-        assert writer is not None
-        with StallGuard(self._request, writer, limit_s=self._api.limits.stall_s):
-            if await self._stream(upstream, writer, first):
-                await response.write_eof()
+        stream = BodyStream(self._request, response)
+        with StallGuard(self._request, stream, limit_s=self._api.limits.stall_s):
+            try:
+                await upstream.push(stream)
+            except EngineLost as error:
+                await self._break_off(stream, error)
+            else:
+                await stream.close()
         return response
 
-    async def _whole(self, upstream: aiohttp.ClientResponse) -> web.Response:
-        try:
-            body = await upstream.read()
-        except ENGINE_LOST as error:
-            raise await self._lost(error) from error
+    def _whole(self, upstream: EngineAnswer, body: bytes) -> web.Response:
         self._saw_first_byte()
         return web.Response(status=upstream.status, headers=passed_on(upstream.headers), body=body)
 
-    async def _stream(
-        self, upstream: aiohttp.ClientResponse, writer: AbstractStreamWriter, chunk: bytes
-    ) -> bool:
-        """Each chunk is written as it came, the moment it came; false if the answer had to be broken off."""
-        content, last = upstream.content, b""
-        while chunk:
-            await writer.write(chunk)
-            last = chunk
-            try:
-                chunk = await content.readany()
-            except ENGINE_LOST as error:
-                words = b""
-                if upstream.content_type == "text/event-stream":
-                    begun = b"" if last.endswith(b"\n\n") else b"\n\n"
-                    words = begun + error_event(await self._lost(error))
-                await break_off(self._request, writer, last_words=words)
-                return False
-        return True
+    async def _break_off(self, stream: BodyStream, error: EngineLost) -> None:
+        words = b""
+        if stream.response.content_type == "text/event-stream":
+            # The blank line ends an event that came in part; where none did, it means nothing.
+            words = b"\n\n" + error_event(await self._lost(error))
+        await break_off(self._request, stream, last_words=words)
 
     def _saw_first_byte(self) -> None:
         self._api.metrics.first_byte.observe(asyncio.get_running_loop().time() - self._started)
 
-    async def _lost(self, error: Exception) -> Refusal:
+    async def _lost(self, error: EngineLost) -> Refusal:
         """What to say of an engine that is gone: its own last words, if they come soon enough."""
         key = self._exchange.key
         words = await last_words(self._api.runtime, key, within_s=LAST_WORDS_S)
-        told = words or f"the connection to it broke ({type(error).__name__})"
-        return Refusal("engine_failed", f"The engine ended before the answer was complete: {told}")
+        return Refusal("engine_failed", f"The engine ended before the answer was complete: {words or error}")
 
 
 async def last_words(runtime: Runtime, key: str, *, within_s: float) -> str | None:
@@ -183,7 +154,7 @@ async def last_words(runtime: Runtime, key: str, *, within_s: float) -> str | No
         return None
 
 
-def passed_on(headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:
+def passed_on(headers: CIMultiDict[str]) -> CIMultiDict[str]:
     """The headers of an engine's answer that are meant for the client."""
     named = {name.strip().lower() for value in headers.getall("Connection", ()) for name in value.split(",")}
     unwanted = NOT_OURS_TO_REPEAT | named

@@ -11,16 +11,26 @@ from asyncio.trsock import TransportSocket
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from aiohttp import HttpVersion11, web
-from aiohttp.abc import AbstractStreamWriter
+
+from janagent.body import BodyStream
 
 if sys.platform != "win32":
     import fcntl
     import termios
 
 _SO_NWRITE = 0x1024
+
+
+class Counted(Protocol):
+    """Whatever counts the bytes that it hands to the transport."""
+
+    @property
+    def output_size(self) -> int:
+        """So many since its beginning."""
+        ...
 
 
 class StallGuard:
@@ -30,7 +40,7 @@ class StallGuard:
     slow client that does read is never cut. The abort cancels the handler, as any lost client does.
     """
 
-    def __init__(self, request: web.BaseRequest, writer: AbstractStreamWriter, *, limit_s: float) -> None:
+    def __init__(self, request: web.BaseRequest, writer: Counted, *, limit_s: float) -> None:
         self._request = request
         self._writer = writer
         self._limit_s = limit_s
@@ -100,9 +110,7 @@ async def send(
             await response.write_eof()
 
 
-async def break_off(
-    request: web.BaseRequest, writer: AbstractStreamWriter, *, last_words: bytes = b""
-) -> None:
+async def break_off(request: web.BaseRequest, stream: BodyStream, *, last_words: bytes = b"") -> None:
     """End an answer that has begun and cannot be finished: `last_words`, then an aborted connection.
 
     Chunked encoding without its last chunk is an unmistakable break. HTTP/1.0 has no such sign, so its
@@ -112,9 +120,9 @@ async def break_off(
     if transport is None:
         return
     if last_words:
-        await writer.write(last_words)
+        stream.write(last_words)
         transport.set_write_buffer_limits(high=0)
-        await writer.drain()
+        await stream.drain()
     if request.version < HttpVersion11 and (sock := transport.get_extra_info("socket")) is not None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()

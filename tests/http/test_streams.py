@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
+from janagent.body import BodyStream
 from janagent.http.streams import OpenStreams, StallGuard, break_off, send
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -83,12 +84,11 @@ async def test_an_answer_that_waits_for_its_next_piece_is_not_cut() -> None:
 
 async def test_last_words_are_delivered_before_the_connection_breaks() -> None:
     async def handler(request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse()
-        writer = await response.prepare(request)
-        assert writer is not None
-        await writer.write(bytes(1_000_000))
-        await break_off(request, writer, last_words=b"sorry")
-        return response
+        stream = BodyStream(request, web.StreamResponse())
+        await stream.open()
+        stream.write(bytes(1_000_000))
+        await break_off(request, stream, last_words=b"sorry")
+        return stream.response
 
     async with asyncio.timeout(10), connected(handler) as sock:
         text = b""

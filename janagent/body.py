@@ -1,8 +1,9 @@
-"""A streaming response that is written from callbacks: one transport write a token, no task switch.
+"""The body of a streaming response, written from callbacks: one transport write a piece, no task switch.
 
 aiohttp's own `write` is a coroutine; waking a handler task for every token of every stream costs more than
-the token's JSON. So the headers go out through aiohttp and the body's chunks straight to the transport,
-framed here. Must not know what the bytes mean.
+the token's JSON. So the head goes out through aiohttp and the body's chunks straight to the transport,
+framed here. Leaf helper of both ends of an answer's way, the engine's server and the daemon's; must not know
+what the bytes mean.
 """
 
 import asyncio
@@ -19,21 +20,21 @@ class ReaderStalled(Exception):
     """The client took no byte for too long."""
 
 
-class EventStream:
-    """One response of server-sent events."""
+class BodyStream:
+    """One streaming answer to `request`; `response` holds its status and headers."""
 
-    def __init__(self, request: web.Request) -> None:
+    def __init__(self, request: web.Request, response: web.StreamResponse) -> None:
         self._request = request
         self._transport = request.transport
         self._writer: AbstractStreamWriter | None = None
-        self._is_framed = request.version >= HttpVersion11
-        self.response = web.StreamResponse(
-            headers={"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache"}
-        )
+        self._is_framed = False
+        self.response = response
+        self.output_size = 0
+        """Bytes handed to the transport, the head included."""
 
     @property
     def is_open(self) -> bool:
-        """Whether the headers are out."""
+        """Whether the head is out."""
         return self._writer is not None
 
     @property
@@ -41,18 +42,33 @@ class EventStream:
         """Whether the client is so far behind that producing must pause."""
         return self._transport is not None and self._transport.get_write_buffer_size() > _HIGH_BYTES
 
-    async def open(self) -> None:
-        """Send the headers."""
+    async def open(self, first: bytes = b"") -> None:
+        """Send the head, in one piece with the `first` bytes of the body."""
+        has_length = self.response.content_length is not None
+        self._is_framed = self._request.version >= HttpVersion11 and not has_length
         self._writer = await self.response.prepare(self._request)
-        if self._writer is not None:
+        if self._writer is None:
+            return
+        if first:
+            await self._writer.write(first)
+        else:
             self._writer.send_headers()
+        self.output_size = self._writer.output_size
 
     def write(self, data: bytes) -> None:
         """Send `data`; never blocks. Check `is_congested` afterwards."""
         transport = self._transport
         if transport is None or transport.is_closing() or not data:
             return
-        transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._is_framed else data)
+        if self._is_framed:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        self.output_size += len(data)
+        transport.write(data)
+
+    async def drain(self) -> None:
+        """Wait until the transport wants more, or raise ConnectionError when the client is gone."""
+        if self._writer is not None:
+            await self._writer.drain()
 
     async def drained(self, *, stall_s: float) -> None:
         """Wait until the client has caught up. Raises ReaderStalled when it takes nothing for `stall_s`."""

@@ -10,9 +10,10 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from janagent.engine.stream import EventStream, ReaderStalled
+from janagent.body import BodyStream, ReaderStalled
 
-Use = Callable[[EventStream], Awaitable[None]]
+EVENTS = {"Content-Type": "text/event-stream; charset=utf-8"}
+Use = Callable[[BodyStream], Awaitable[None]]
 
 
 @contextlib.asynccontextmanager
@@ -20,7 +21,9 @@ async def serving(use: Use) -> AsyncIterator[str]:
     """The path of a socket on which every GET is answered by `use`."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        stream = EventStream(request)
+        stream = BodyStream(
+            request, web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
+        )
         await stream.open()
         await use(stream)
         return stream.response
@@ -52,7 +55,7 @@ async def raw(path: str, version: str) -> AsyncIterator[asyncio.StreamReader]:
 
 
 async def test_what_is_written_arrives_and_ends_properly():
-    async def use(stream: EventStream) -> None:
+    async def use(stream: BodyStream) -> None:
         stream.write(b"data: 1\n\n")
         stream.write(b"")
         stream.write(b"data: 2\n\n")
@@ -67,7 +70,7 @@ async def test_what_is_written_arrives_and_ends_properly():
 
 
 async def test_a_client_of_http_1_0_gets_the_body_unframed():
-    async def use(stream: EventStream) -> None:
+    async def use(stream: BodyStream) -> None:
         stream.write(b"data: 1\n\n")
         await stream.close()
 
@@ -77,7 +80,7 @@ async def test_a_client_of_http_1_0_gets_the_body_unframed():
 
 
 async def test_a_cut_stream_does_not_look_whole():
-    async def use(stream: EventStream) -> None:
+    async def use(stream: BodyStream) -> None:
         stream.write(b"data: 1\n\n")
         stream.cut()
 
@@ -94,7 +97,7 @@ async def test_a_cut_stream_does_not_look_whole():
 async def test_a_reader_that_catches_up_is_waited_for():
     done = asyncio.Event()
 
-    async def use(stream: EventStream) -> None:
+    async def use(stream: BodyStream) -> None:
         while not stream.is_congested:
             stream.write(b"x" * 10_000)
         await stream.drained(stall_s=10)
@@ -110,7 +113,7 @@ async def test_a_reader_that_catches_up_is_waited_for():
 async def test_a_reader_that_takes_nothing_is_given_up():
     stalled = asyncio.Event()
 
-    async def use(stream: EventStream) -> None:
+    async def use(stream: BodyStream) -> None:
         stream.write(b"x" * 2_000_000)  # more than the socket and the client's own buffer take
         assert stream.is_congested
         try:
