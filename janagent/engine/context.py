@@ -29,6 +29,9 @@ _KV_TYPES = {
 
 #: tokens computed at once; llama.cpp's default, as its compute buffers grow with it
 _N_UBATCH = 512
+#: bytes of a sequence's state that may be copied between sequences: it passes through memory that nobody
+#: planned for
+_LARGEST_STATE = 1 << 29
 
 
 class Decoded(enum.Enum):
@@ -167,6 +170,40 @@ class Context:
         llama_cpp.llama_memory_seq_rm(self.memory, seq_id, -1, -1)
         return 0
 
+    def copy_sequence(self, source: int, target: int) -> bool:
+        """Put a copy of what the cache holds for `source` in place of `target`'s; False if too large."""
+        state = self._read_state(source)
+        return state is not None and self._write_state(target, state)
+
+    def swap_sequences(self, first: int, second: int, *, is_one_way: bool) -> bool:
+        """Exchange what the cache holds for two sequences; False, and nothing changed, if it is too large.
+
+        One way: what `first` holds is worth nothing and is not kept.
+        """
+        states = self._read_state(second), None if is_one_way else self._read_state(first)
+        if states[0] is None or (states[1] is None and not is_one_way):
+            return False
+        if not self._write_state(first, states[0]):
+            return False
+        if states[1] is None:
+            llama_cpp.llama_memory_seq_rm(self.memory, second, -1, -1)
+            return True
+        return self._write_state(second, states[1])
+
+    def _read_state(self, seq_id: int) -> npt.NDArray[np.uint8] | None:
+        size = llama_cpp.llama_state_seq_get_size(self.handle, seq_id)
+        if not 0 < size <= _LARGEST_STATE:
+            return None
+        state = np.empty(size, dtype=np.uint8)
+        got = llama_cpp.llama_state_seq_get_data(self.handle, pointer(state), size, seq_id)
+        return state if got == size else None
+
+    def _write_state(self, seq_id: int, state: npt.NDArray[np.uint8]) -> bool:
+        size = state.size
+        # First, because the state of an empty sequence would leave the other's cells where they are.
+        llama_cpp.llama_memory_seq_rm(self.memory, seq_id, -1, -1)
+        return bool(llama_cpp.llama_state_seq_set_data(self.handle, pointer(state), size, seq_id) == size)
+
     def clear_memory(self) -> None:
         """Forget all sequences."""
         if self.memory is not None:
@@ -185,7 +222,8 @@ def open_context(model: Model, options: ContextOptions) -> Context:
     # One output for each sequence is all a chat step asks for; room for more would be logits never computed,
     # n_batch * n_vocab floats of them.
     parameters.n_outputs_max = options.n_batch if options.embeddings else options.n_seq_max
-    parameters.kv_unified = True
+    # A part for each sequence in the chat context: see `table`. Embeddings share one, as they come and go.
+    parameters.kv_unified = options.embeddings
     parameters.no_perf = True
     parameters.embeddings = options.embeddings
     parameters.pooling_type = options.pooling_type

@@ -20,11 +20,10 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-import numpy as np
-
 from janagent.engine.context import Context, Decoded
-from janagent.engine.sampling import chances, open_sampler
-from janagent.engine.slots import Slot, choose_slot, share_budget
+from janagent.engine.sampling import chances
+from janagent.engine.slots import Slot, share_budget
+from janagent.engine.table import SlotTable
 from janagent.engine.work import Finish, Generation, Progress, QueueFull, Request, TokenReport
 
 log = logging.getLogger(__name__)
@@ -74,7 +73,7 @@ class Scheduler:
         self._ctx_len = ctx_len
         self._queue_limit = queue_limit
         self._on_broken = on_broken
-        self._slots = [Slot(seq_id=i, tokens=np.zeros(ctx_len + 1, dtype=np.int32)) for i in range(n_slots)]
+        self._slots = SlotTable(context, n_slots=n_slots, ctx_len=ctx_len)
         self._waiting: collections.deque[Request] = collections.deque()
         self._changed = threading.Condition()
         self._stopping = False
@@ -83,7 +82,6 @@ class Scheduler:
         self._side: SideWork | None = None
         self._prefill_token_s = 0.002
         self._answer_s = 2.0
-        self._clock = 0
         self.steps = 0
         self.prompt_tokens = 0
         self.completion_tokens = 0
@@ -107,7 +105,7 @@ class Scheduler:
         """Queue the answers of one request. Raises QueueFull."""
         request = Request(generations=generations, since_s=time.monotonic())
         with self._changed:
-            free = sum(slot.generation is None for slot in self._slots)
+            free = self._slots.n_free
             ahead = sum(len(other.generations) - other.n_admitted for other in self._waiting)
             # Those that the free slots will take at the next step do not count as waiting.
             if ahead >= free and len(self._waiting) - free >= self._queue_limit:
@@ -147,7 +145,7 @@ class Scheduler:
 
         Paused answers are not counted.
         """
-        live = sum(g is not None and not g.paused for g in [slot.generation for slot in self._slots])
+        live = sum(not generation.paused for generation in self._slots.generations)
         side = self._side is not None and self._side.has_work()
         return live + side, len(self._waiting)
 
@@ -188,60 +186,36 @@ class Scheduler:
         )
 
     def _has_work(self) -> bool:
-        if self._waiting and any(slot.generation is None for slot in self._slots):
+        if self._waiting and self._slots.n_free:
             return True
-        for slot in self._slots:
-            generation = slot.generation
-            if generation is not None and (generation.cancelled or not generation.paused):
-                return True
+        if any(generation.cancelled or not generation.paused for generation in self._slots.generations):
+            return True
         if any(all(g.cancelled for g in request.generations) for request in self._waiting):
             return True
         return self._side is not None and self._side.has_work()
 
     def _admit(self) -> None:
         """(1) Free the slots of cancelled answers, then fill free slots from the waiting line."""
-        for slot in self._slots:
-            if slot.generation is not None and slot.generation.cancelled:
-                self._release(slot)
+        for slot in self._slots.where(lambda generation: generation.cancelled):
+            self._release(slot)
         if not self._waiting:
             return
         self._waiting = collections.deque(r for r in self._waiting if not r.generations[0].cancelled)
-        free = [slot for slot in self._slots if slot.generation is None]
-        while free and self._waiting:
+        while self._slots.n_free and self._waiting:
             request = self._waiting.popleft()
             generation = request.generations[request.n_admitted]
             request.n_admitted += 1
-            free.remove(self._occupy(free, generation))
+            self._slots.occupy(generation)
+            self.prompt_tokens += generation.prompt.size
             if request.n_admitted < len(request.generations):
                 # Behind the others: a request for many answers takes its turn for each of them.
                 self._waiting.append(request)
 
-    def _occupy(self, free: list[Slot], generation: Generation) -> Slot:
-        # A seed asks for the same answer again; a reused cache computes the prompt in other batches, which
-        # llama.cpp does not promise to be bit-equal.
-        may_reuse = generation.sampling.seed is None
-        slot, keep = choose_slot(free, generation.prompt, may_reuse=may_reuse)
-        slot.n_past = self._context.trim(slot.seq_id, keep=keep)
-        slot.n_pending = 0
-        slot.next_token = -1
-        slot.since_s = time.monotonic()
-        slot.sampler = open_sampler(
-            generation.sampling, model=self._model, prompt=generation.prompt, max_tokens=generation.max_tokens
-        )
-        slot.generation = generation
-        generation.n_cached = slot.n_past
-        self.prompt_tokens += generation.prompt.size
-        return slot
-
     def _release(self, slot: Slot) -> None:
-        slot.sampler.close()
-        slot.generation = None
-        self._clock += 1
-        slot.last_used = self._clock
-        self._answer_s += 0.2 * (time.monotonic() - slot.since_s - self._answer_s)
+        self._answer_s += 0.2 * (self._slots.release(slot) - self._answer_s)
 
     def _step(self) -> None:
-        active = [s for s in self._slots if s.generation is not None and not s.generation.paused]
+        active = self._slots.active()
         if not active:
             return
         started_s = time.perf_counter()
@@ -265,23 +239,21 @@ class Scheduler:
         """(2) Returns the number of prompt tokens in the batch."""
         context = self._context
         context.clear_batch()
-        prefilling = []
-        for slot in active:
+        prefilling = [slot for slot in active if slot.n_prefill]
+        n_answering = len(active) - len(prefilling)
+        shares: dict[int, int] = {}
+        if prefilling:
+            limit_s, least = (_STALL_S, _MIN_CHUNK) if n_answering else (_CHUNK_S, 2 * _MIN_CHUNK)
+            budget = min(context.room - n_answering, max(least, int(limit_s / self._prefill_token_s)))
+            sizes = share_budget([slot.n_prefill for slot in prefilling], budget)
+            shares = {slot.seq_id: size for slot, size in zip(prefilling, sizes, strict=True)}
+        for slot in active:  # in the order of their sequences, as llama.cpp wants them
             slot.batch_index = -1
-            if slot.n_prefill:
-                prefilling.append(slot)
-            else:
+            if not slot.n_prefill:
                 index = context.add_token(slot.next_token, position=slot.n_past, seq_id=slot.seq_id)
                 slot.put(slot.next_token, batch_index=index)
-        if not prefilling:
-            return 0
-        n_answering = context.n_tokens
-        limit_s, least = (_STALL_S, _MIN_CHUNK) if n_answering else (_CHUNK_S, 2 * _MIN_CHUNK)
-        budget = min(context.room, max(least, int(limit_s / self._prefill_token_s)))
-        shares = share_budget([slot.n_prefill for slot in prefilling], budget)
-        for slot, size in zip(prefilling, shares, strict=True):
-            if size:
-                self._add_chunk(slot, size)
+            elif shares[slot.seq_id]:
+                self._add_chunk(slot, shares[slot.seq_id])
         return context.n_tokens - n_answering
 
     def _add_chunk(self, slot: Slot, size: int) -> None:
@@ -301,16 +273,13 @@ class Scheduler:
         if result is Decoded.BROKEN:
             self._broken("llama.cpp failed to decode; its log has the reason")
             return
-        idle = [slot for slot in self._slots if slot.generation is None and slot.n_past]
-        for slot in idle:
-            slot.n_past = self._context.trim(slot.seq_id, keep=0)
-        if idle:
+        if self._slots.forget_idle():
             return
         victim = max(active, key=lambda slot: slot.since_s)
         assert victim.generation is not None
         log.warning("no room left in the KV cache; the youngest of %d answers is given up", len(active))
         self._deliver([(victim.generation, Progress("", error="no room left in the KV cache"))])
-        victim.n_past = self._context.trim(victim.seq_id, keep=0)
+        self._slots.forget(victim)
         self._release(victim)
 
     def _take_token(self, slot: Slot, updates: list[Update]) -> None:
@@ -352,7 +321,7 @@ class Scheduler:
     def _broken(self, message: str) -> None:
         with self._changed:
             self._stopping = True
-            lost = [slot.generation for slot in self._slots if slot.generation is not None]
+            lost = self._slots.generations
             for request in self._waiting:
                 lost.extend(request.generations[request.n_admitted :])
         self._deliver([(generation, Progress("", error=message)) for generation in lost])

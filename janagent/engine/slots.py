@@ -1,11 +1,14 @@
-"""The slots: which answer lives in which sequence of the KV cache, and what an idle one still holds.
+"""The slots: which answer lives in which sequence of the KV cache, and what each may take from another.
 
 A finished answer's tokens stay in its slot, so that the next turn of the same conversation prefills only
-what is new. Belongs to the decode thread.
+what is new. A prompt that begins like one in any other slot, running or not, takes that beginning from there:
+a copy of it costs about a thousandth of computing it. Belongs to the decode thread. Pure; `table` moves the
+data.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,13 +16,17 @@ from janagent.engine.model import Tokens
 from janagent.engine.sampling import Sampler
 from janagent.engine.work import Generation
 
+#: a shorter common beginning is computed again rather than copied
+MIN_SHARED = 16
+
 
 @dataclass(eq=False, kw_only=True)
 class Slot:
     """One sequence of the cache.
 
     `tokens[:n_past]` is what the cache holds for it, the `n_pending` after them are in the batch being
-    decoded. `batch_index` is where its logits come out, -1 when this batch brings it none.
+    decoded. `batch_index` is where its logits come out, -1 when this batch brings it none. While `source` is
+    set, the slot waits for that one to have prefilled the `n_shared` tokens which both prompts begin with.
     """
 
     seq_id: int
@@ -32,11 +39,21 @@ class Slot:
     batch_index: int = -1
     last_used: int = 0
     since_s: float = 0.0
+    source: "Slot | None" = None
+    n_shared: int = 0
 
     @property
     def n_prefill(self) -> int:
         """Prompt tokens that are not in the cache yet."""
         return 0 if self.generation is None else max(0, self.generation.prompt.size - self.n_past)
+
+    @property
+    def is_source_due(self) -> bool:
+        """Whether the wait for `source` is over: it has what is shared, or will not get it."""
+        source = self.source
+        if source is None or source.n_past >= self.n_shared:
+            return True
+        return source.generation is None or source.generation.paused or not source.n_prefill
 
     def put(self, tokens: Tokens | int, *, batch_index: int) -> None:
         """Note what the batch holds for this slot.
@@ -54,31 +71,63 @@ class Slot:
         self.n_pending = 0
 
 
+class Choice(NamedTuple):
+    """The slot for a new answer and how many cached tokens of its own it keeps.
+
+    With a `source`, its first `n_shared` tokens are to be had from there instead.
+    """
+
+    slot: Slot
+    keep: int
+    source: Slot | None = None
+    n_shared: int = 0
+
+
 def common_prefix(slot: Slot, prompt: Tokens) -> int:
     """How many tokens of `prompt` the slot's cache begins with.
 
     At most all but the last, which must be decoded.
     """
-    n = min(slot.n_past, prompt.size - 1)
-    differing = np.flatnonzero(slot.tokens[:n] != prompt[:n])
+    return _alike(slot.tokens[: slot.n_past], prompt)
+
+
+def shared_prefix(slot: Slot, prompt: Tokens) -> int:
+    """Like `common_prefix`, with the part of the slot's own prompt that it is still to prefill."""
+    if slot.n_prefill and slot.generation is not None:
+        return _alike(slot.generation.prompt, prompt)
+    return common_prefix(slot, prompt)
+
+
+def _alike(tokens: Tokens, prompt: Tokens) -> int:
+    n = min(tokens.size, prompt.size - 1)
+    differing = np.flatnonzero(tokens[:n] != prompt[:n])
     return int(differing[0]) if differing.size else n
 
 
-def choose_slot(free: list[Slot], prompt: Tokens, *, may_reuse: bool) -> tuple[Slot, int]:
-    """The free slot to use and how many of its cached tokens to keep.
+def choose_slot(slots: Iterable[Slot], prompt: Tokens, *, may_reuse: bool) -> Choice:
+    """The free slot to use, at least one of which there is, and what of the cache to begin with.
 
-    The longest common prefix wins, then the slot unused for longest. A prefix that is small against what
-    the slot holds is not taken, so that a shared system prompt does not wipe out somebody's long
-    conversation.
+    1. Without reuse: the slot unused for longest, from nothing.
+    2. The longest common beginning wins. If a free slot holds it, and little else, that slot goes on.
+    3. Else it is copied into the free slot unused for longest, so that a shared system prompt does not wipe
+       out somebody's long conversation; unless that slot has nearly as much of it itself.
     """
+    slots = list(slots)
+    free = [slot for slot in slots if slot.generation is None]
     oldest = min(free, key=lambda slot: slot.last_used)
     if not may_reuse:
-        return oldest, 0
-    best = max(free, key=lambda slot: (common_prefix(slot, prompt), -slot.last_used))
-    keep = common_prefix(best, prompt)
-    if keep * 2 < best.n_past:
-        return oldest, common_prefix(oldest, prompt)
-    return best, keep
+        return Choice(oldest, 0)
+    best = max(
+        (slot for slot in slots if slot.source is None),
+        key=lambda slot: (shared_prefix(slot, prompt), slot.generation is None, -slot.last_used),
+    )
+    shared = shared_prefix(best, prompt)
+    if best.generation is None and (shared * 2 >= best.n_past or best is oldest):
+        return Choice(best, shared)
+    keep = common_prefix(oldest, prompt)
+    if shared - keep >= MIN_SHARED:
+        return Choice(oldest, keep, best, shared)
+    return Choice(oldest, keep)
 
 
 def share_budget(remaining: Sequence[int], budget: int) -> list[int]:

@@ -60,10 +60,59 @@ def test_a_full_cache_says_so_and_keeps_what_it_has(model: Model):
     small.add_tokens(filler, position=0, seq_id=0, want_last=True)
     assert small.decode() is Decoded.OK
     small.clear_batch()
-    small.add_token(28, position=0, seq_id=1)
+    small.add_token(28, position=256, seq_id=0)
     assert small.decode() is Decoded.NO_ROOM
-    small.trim(0, keep=0)
+    assert small.trim(0, keep=100) == 100
+    small.clear_batch()
+    small.add_token(28, position=100, seq_id=0)
     assert small.decode() is Decoded.OK
+
+
+def test_one_sequence_never_takes_the_room_of_another(model: Model):
+    small = open_context(model, ContextOptions(n_ctx=512, n_batch=256, n_seq_max=2, n_threads=1))
+    filler = np.full(256, 28, dtype=np.int32)
+    for seq_id in (0, 1):
+        small.clear_batch()
+        small.add_tokens(filler, position=0, seq_id=seq_id, want_last=True)
+        assert small.decode() is Decoded.OK
+
+
+def after(context: Context, prompt: Tokens, seq_id: int) -> Tokens:
+    """The logits after the last token of `prompt`, whose others are in the cache of `seq_id`."""
+    context.clear_batch()
+    index = context.add_token(int(prompt[-1]), position=prompt.size - 1, seq_id=seq_id)
+    assert context.decode() is Decoded.OK
+    return context.logits(index).copy()
+
+
+def fill(context: Context, prompt: Tokens, seq_id: int) -> None:
+    context.clear_batch()
+    context.add_tokens(prompt[:-1], position=0, seq_id=seq_id, want_last=True)
+    assert context.decode() is Decoded.OK
+
+
+def test_a_copied_sequence_predicts_bit_for_bit_the_same(context: Context, model: Model):
+    prompt = words(model)
+    fill(context, prompt, 0)
+    fill(context, prompt[::-1], 1)
+    assert context.copy_sequence(0, 1)
+    np.testing.assert_array_equal(after(context, prompt, 0), after(context, prompt, 1))
+
+
+@pytest.mark.parametrize("is_one_way", [False, True])
+def test_swapped_sequences_go_on_in_each_others_place(context: Context, model: Model, is_one_way: bool):
+    one = words(model)
+    two = model.tokenize("Roses are red and violets are", special=False)
+    fill(context, one, 0)
+    fill(context, two, 1)
+    expected = after(context, one, 0), after(context, two, 1)
+    assert context.trim(0, keep=one.size - 1)
+    assert context.trim(1, keep=two.size - 1)
+    assert context.swap_sequences(0, 1, is_one_way=is_one_way)
+    np.testing.assert_array_equal(after(context, two, 0), expected[1])
+    if is_one_way:
+        fill(context, one, 1)  # there is room, and nothing is left of the other
+    np.testing.assert_array_equal(after(context, one, 1), expected[0])
 
 
 def test_a_batch_that_makes_no_sense_is_broken(context: Context):
@@ -74,3 +123,12 @@ def test_a_batch_that_makes_no_sense_is_broken(context: Context):
 def test_a_context_that_cannot_be_made_raises(model: Model):
     with pytest.raises(LoadError):
         open_context(model, ContextOptions(n_ctx=256, n_batch=64, n_seq_max=100_000, n_threads=1))
+
+
+def test_an_empty_sequence_changes_places_too(context: Context, model: Model):
+    one = words(model)
+    fill(context, one, 1)
+    assert context.swap_sequences(1, 0, is_one_way=False)
+    fill(context, one[::-1], 1)
+    assert context.trim(0, keep=one.size - 1) == one.size - 1
+    assert model.piece(int(after(context, one, 0).argmax())) == b" Paris"

@@ -6,7 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from janagent.engine.model import Tokens
-from janagent.engine.slots import Slot, choose_slot, common_prefix, share_budget
+from janagent.engine.sampling import Sampling
+from janagent.engine.slots import MIN_SHARED, Slot, choose_slot, common_prefix, share_budget
+from janagent.engine.text import TextStream
+from janagent.engine.work import Generation
 
 
 def tokens(*ids: int) -> Tokens:
@@ -14,7 +17,7 @@ def tokens(*ids: int) -> Tokens:
 
 
 def slot_with(*ids: int, last_used: int = 0, seq_id: int = 0) -> Slot:
-    slot = Slot(seq_id=seq_id, tokens=np.zeros(16, dtype=np.int32), last_used=last_used)
+    slot = Slot(seq_id=seq_id, tokens=np.zeros(64, dtype=np.int32), last_used=last_used)
     slot.put(tokens(*ids), batch_index=-1)
     slot.commit()
     return slot
@@ -27,19 +30,84 @@ def test_the_common_prefix_leaves_one_token_to_decode():
     assert common_prefix(slot_with(), tokens(1, 2)) == 0
 
 
+def running(slot: Slot, *prompt: int) -> Slot:
+    slot.generation = Generation(
+        prompt=tokens(*prompt),
+        max_tokens=9,
+        sampling=Sampling(),
+        text=TextStream(),
+        receive=lambda progress: None,
+    )
+    return slot
+
+
 def test_the_slot_that_holds_the_beginning_of_the_prompt_is_chosen():
     other, same = slot_with(7, 8, seq_id=0), slot_with(1, 2, 3, last_used=9, seq_id=1)
-    assert choose_slot([other, same], tokens(1, 2, 3, 4), may_reuse=True) == (same, 3)
+    assert choose_slot([other, same], tokens(1, 2, 3, 4), may_reuse=True) == (same, 3, None, 0)
 
 
 def test_without_reuse_the_slot_unused_for_longest_is_chosen_and_starts_empty():
     fresh, old = slot_with(1, 2, last_used=5), slot_with(7, last_used=1)
-    assert choose_slot([fresh, old], tokens(1, 2, 3), may_reuse=False) == (old, 0)
+    assert choose_slot([fresh, old], tokens(1, 2, 3), may_reuse=False) == (old, 0, None, 0)
 
 
 def test_a_short_shared_beginning_does_not_wipe_out_a_long_conversation():
     long, idle = slot_with(1, 2, 3, 4, 5, 6, last_used=9), slot_with(1, 7, last_used=1)
-    assert choose_slot([long, idle], tokens(1, 2, 9), may_reuse=True) == (idle, 1)
+    assert choose_slot([long, idle], tokens(1, 2, 9), may_reuse=True) == (idle, 1, None, 0)
+
+
+def test_a_long_shared_beginning_is_copied_and_the_conversation_it_comes_from_stays():
+    begin = range(100, 100 + MIN_SHARED)
+    long, idle = slot_with(*begin, *range(MIN_SHARED + 1), last_used=9), slot_with(7, last_used=1)
+    chosen = choose_slot([long, idle], tokens(*begin, 99), may_reuse=True)
+    assert chosen == (idle, 0, long, MIN_SHARED)
+
+
+def test_what_a_running_answer_has_computed_is_shared():
+    begin = range(100, 100 + MIN_SHARED)
+    busy = running(slot_with(*begin, 5, 6, 7), *begin, 5)
+    idle = slot_with(7)
+    assert choose_slot([busy, idle], tokens(*begin, 99), may_reuse=True) == (idle, 0, busy, MIN_SHARED)
+
+
+def test_what_a_running_prompt_is_about_to_compute_is_waited_for():
+    begin = range(100, 100 + MIN_SHARED)
+    busy, idle = running(slot_with(100), *begin, 5), slot_with()
+    chosen = choose_slot([busy, idle], tokens(*begin, 99), may_reuse=True)
+    assert chosen == (idle, 0, busy, MIN_SHARED)
+
+
+def test_nobody_waits_for_a_slot_that_waits_itself():
+    begin = range(100, 100 + MIN_SHARED)
+    first, second, idle = running(slot_with(), *begin, 5), running(slot_with(), *begin, 6), slot_with()
+    second.source = first
+    for slots in ([first, second, idle], [second, first, idle]):
+        assert choose_slot(slots, tokens(*begin, 9), may_reuse=True).source is first
+
+
+def test_a_slot_that_has_nearly_as_much_is_used_as_it_is():
+    begin = range(100, 100 + 2 * MIN_SHARED)
+    busy = running(slot_with(*begin, 5, 6, 7), *begin, 5)
+    idle = slot_with(*begin[:-3])
+    chosen = choose_slot([busy, idle], tokens(*begin, 99), may_reuse=True)
+    assert chosen == (idle, 2 * MIN_SHARED - 3, None, 0)
+
+
+def test_a_wait_ends_when_the_beginning_is_there_or_will_not_come():
+    begin = range(100, 100 + MIN_SHARED)
+    source = running(slot_with(*begin[:-1]), *begin, 5)
+    slot = running(slot_with(), *begin, 6)
+    slot.source, slot.n_shared = source, MIN_SHARED
+    assert not slot.is_source_due
+    source.put(tokens(begin[-1]), batch_index=-1)
+    source.commit()
+    assert slot.is_source_due
+    source.n_past = 3
+    assert source.generation is not None
+    source.generation.paused = True
+    assert slot.is_source_due
+    source.generation = None
+    assert slot.is_source_due
 
 
 def test_what_is_in_the_batch_counts_once_it_is_decoded():
