@@ -17,6 +17,7 @@ from janagent.children.logs import LogRing
 from janagent.children.spawn import Child
 from janagent.core import events as ev
 from janagent.core.actions import StartFetch, StopFetch
+from janagent.core.memory import Budget
 from janagent.folder.fault import Fault
 from janagent.folder.listing import join, parent
 from janagent.folder.records import discard, open_fetches, record_path
@@ -51,15 +52,18 @@ class Fetchers:
         *,
         models: Path,
         hub_endpoint: str | None,
+        budget: Callable[[], Budget],
         post: Callable[[ev.Event], None],
         logs_of: Callable[[str], LogRing],
         look: Callable[[str, set[str]], Awaitable[None]],
         argv: Sequence[str] = FETCH_ARGV,
     ) -> None:
-        """`look` has a folder below `models` read again, and is told which files there have their last byte:
-        what came is known before the end is told."""
+        """`budget` tells what a choice among quantizations has to fit. `look` has a folder below `models`
+        read again, and is told which files there have their last byte: what came is known before the end is
+        told."""
         self._models = models
         self._hub_endpoint = hub_endpoint
+        self._budget = budget
         self._post = post
         self._logs_of = logs_of
         self._look = look
@@ -111,7 +115,8 @@ class Fetchers:
     async def _live(self, fetcher: _Fetcher) -> ev.FetchEnded:
         action = fetcher.action
         logs = self._logs_of(action.entry.key)
-        spec = fetch_spec(action, models=self._models, hub_endpoint=self._hub_endpoint)
+        budget = self._budget()
+        spec = fetch_spec(action, models=self._models, hub_endpoint=self._hub_endpoint, budget=budget)
         log.info("fetching the files of %s", action.entry.id)
         child = await Child.spawn(
             self._argv, logs=logs, name=f"fetcher of {action.entry.id}", env=hub_environment(os.environ)
@@ -153,7 +158,9 @@ class Fetchers:
                 pass  # an engine's words; no fetcher says them
 
 
-def fetch_spec(action: StartFetch, *, models: Path, hub_endpoint: str | None) -> wire.FetchSpec:
+def fetch_spec(
+    action: StartFetch, *, models: Path, hub_endpoint: str | None, budget: Budget
+) -> wire.FetchSpec:
     """What a fetcher is told."""
     entry, manifest = action.entry, action.entry.manifest
     return wire.FetchSpec.model_validate(
@@ -167,10 +174,9 @@ def fetch_spec(action: StartFetch, *, models: Path, hub_endpoint: str | None) ->
             "download_url": manifest.download_url,
             "files": manifest.files,
             "hub_endpoint": hub_endpoint,
-            "ram_bytes": max(action.budget.ram_bytes, 0),
-            "gpu_bytes": max(action.budget.gpu_bytes, 0),
-            "ctx_len": manifest.init.ctx_len,
-            "n_parallel": manifest.init.n_parallel,
+            "ram_bytes": max(budget.ram_bytes, 0),
+            "gpu_bytes": max(budget.gpu_bytes, 0),
+            **{name: getattr(manifest.init, name) for name in wire.MEMORY_SETTINGS},
         }
     )
 

@@ -84,10 +84,12 @@ class Runtime:
         self._pause_file = paths.pause_file(settings.root)
         self._memory = MemoryWatch(settings)
         self._machine = Machine(limits=Limits.of(settings), budget=Budget(0))
-        self._catalog = Catalog(settings.root, default_root=settings.root == paths.default_root())
+        is_default = settings.root == paths.default_root()
+        self._catalog = Catalog(settings.root, default_root=is_default, budget=self._memory.capacity)
         self._scanning = Scanning(self._catalog, rescan_s=settings.rescan_s, changed=self._catalog_changed)
         self._fetchers = Fetchers(
             models=self._models,
+            budget=self._memory.capacity,
             # Not the default: the fetcher knows HF_ENDPOINT too.
             hub_endpoint=settings.hub_endpoint if "hub_endpoint" in settings.model_fields_set else None,
             post=self.dispatch,

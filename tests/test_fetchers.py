@@ -43,10 +43,11 @@ class Desk:
     def __init__(self, models: Path, end: str) -> None:
         self.told: asyncio.Queue[ev.Event | str] = asyncio.Queue()
         self.models = models
-        self.action = StartFetch(1, 2, lacking(), Budget(10**9))
+        self.action = StartFetch(1, 2, lacking())
         self.fetchers = Fetchers(
             models=models,
             hub_endpoint=None,
+            budget=lambda: Budget(10**9),
             post=self.told.put_nowait,
             logs_of=lambda key: LogRing(),
             look=self._look,
@@ -123,9 +124,13 @@ def test_records_of_models_that_are_gone_are_swept(tmp_path: Path):
 
 
 def test_a_fetcher_is_told_where_what_and_for_how_much_memory(tmp_path: Path):
-    spec = fetch_spec(StartFetch(1, 2, lacking(), Budget(5, 7)), models=tmp_path, hub_endpoint="http://hub")
+    entry = lacking(init={"ctx_len": 8192, "kv_type": "q8_0"})
+    spec = fetch_spec(
+        StartFetch(1, 2, entry), models=tmp_path, hub_endpoint="http://hub", budget=Budget(5, 7)
+    )
     assert (spec.key, spec.folder, spec.origin) == ("a.json", str(tmp_path), "owner/a")
     assert (spec.ram_bytes, spec.gpu_bytes, spec.hub_endpoint) == (5, 7, "http://hub")
+    assert (spec.ctx_len, spec.n_parallel, spec.kv_type) == (8192, None, "q8_0")
     assert spec.record_path == str(record_path(tmp_path, "a.json"))
 
 

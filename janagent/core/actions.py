@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from janagent.core.faults import Refusal
-from janagent.core.memory import Budget, Plan
+from janagent.core.memory import Plan
 from janagent.folder.entry import ModelEntry
 
 
@@ -34,12 +34,11 @@ class StopEngine:
 
 @dataclass(frozen=True, slots=True)
 class StartFetch:
-    """Bring the files that `entry` asks for; what is chosen must fit `budget`. Ends in FetchEnded."""
+    """Bring the files that `entry` asks for. Ends in FetchEnded."""
 
     fetch: int
     ticket: int
     entry: ModelEntry
-    budget: Budget
 
 
 @dataclass(frozen=True, slots=True)

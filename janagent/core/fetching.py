@@ -81,7 +81,7 @@ def _start(model: Model, now: float, *, world: World) -> None:
     model.fetch = Fetch(number=number, entry=model.entry, ticket=ticket)
     world.fetches[number] = model
     model.tell(f"fetch {number} started", now)
-    world.actions.append(StartFetch(number, ticket, model.entry, world.budget))
+    world.actions.append(StartFetch(number, ticket, model.entry))
 
 
 def _stop(model: Model, fetch: Fetch, now: float, *, world: World) -> None:

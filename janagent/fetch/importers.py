@@ -10,14 +10,20 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
-from janagent.children.wire import FetchSpec
+from janagent.children.wire import MEMORY_SETTINGS, FetchSpec
+from janagent.fetch.client import Auth
 from janagent.fetch.faults import Code, FetchError
 from janagent.fetch.hub import Hub
 from janagent.fetch.names import checked
+from janagent.fetch.peek import header_of
 from janagent.fetch.plan import Plan, RemoteFile
 from janagent.fetch.quantizations import choose, is_gguf, offered, projector
 from janagent.fetch.source import Source, parse
+from janagent.folder.estimate import Budget
+from janagent.folder.gguf import Header
 from janagent.folder.origin import download_name
+from janagent.folder.parameters import InitParameters
+from janagent.folder.quantization import Terms
 
 
 async def make_plan(spec: FetchSpec, hub: Hub) -> Plan:
@@ -31,14 +37,26 @@ async def make_plan(spec: FetchSpec, hub: Hub) -> Plan:
         name = checked(download_name(source.url) or "")
         return Plan((RemoteFile(name, source.url),), f"{name} comes from its own address")
     files = await hub.repo_files(source.repo or "", revision=source.revision)
-    plan = plan_of(spec, source, files)
+    header = None
+    if is_choice(spec, source) and len(choices := offered(files)) > 1:
+        smallest = min(choices, key=lambda choice: choice.size_bytes)
+        header = await header_of(smallest.files[0], auth=Auth(hub.token, hub.endpoint))
+    plan = plan_of(spec, source, files, header=header)
     for file in plan.files:
         checked(file.name)
     return plan
 
 
-def plan_of(spec: FetchSpec, source: Source, files: Sequence[RemoteFile]) -> Plan:
-    """What to take of a repo's `files`."""
+def is_choice(spec: FetchSpec, source: Source) -> bool:
+    """Whether nothing names the files, so that one of several quantizations is to be chosen."""
+    is_named = source.file is not None or spec.download_url is not None or spec.files
+    return not is_named and spec.import_format != "default"
+
+
+def plan_of(
+    spec: FetchSpec, source: Source, files: Sequence[RemoteFile], *, header: Header | None = None
+) -> Plan:
+    """What to take of a repo's `files`. `header` is that of one of its models, if it is known."""
     if not any(is_gguf(file) for file in files):
         words = (
             f"{source.repo} holds no GGUF file, so there is nothing to run; look for a repo ending in -GGUF"
@@ -55,8 +73,15 @@ def plan_of(spec: FetchSpec, source: Source, files: Sequence[RemoteFile]) -> Pla
     if spec.import_format == "default" or not choices:
         kept = tuple(file for file in files if not file.name.lower().endswith(".json"))
         return Plan(kept, f"the whole of {source.repo}, without its JSON files")
-    best, note = choose(choices, ram_bytes=spec.ram_bytes, gpu_bytes=spec.gpu_bytes)
+    best, note = choose(choices, _terms(spec, files, header))
     return _with_projector(best.files, files, note)
+
+
+def _terms(spec: FetchSpec, files: Sequence[RemoteFile], header: Header | None) -> Terms:
+    init = InitParameters.model_validate({name: getattr(spec, name) for name in MEMORY_SETTINGS})
+    along = projector(files)
+    projector_bytes = (along.size_bytes or 0) if along is not None else 0
+    return Terms(Budget(spec.ram_bytes, spec.gpu_bytes), init, header, projector_bytes)
 
 
 def _named(name: str, files: Sequence[RemoteFile]) -> tuple[RemoteFile, ...]:

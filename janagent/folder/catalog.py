@@ -8,7 +8,7 @@ Neighbours: `tree` (files), `entries` (one folder's models), `ids`; `scanning` c
 import gc
 import heapq
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +19,7 @@ import psutil
 
 from janagent.folder.entries import Built, Draft, build
 from janagent.folder.entry import INTERRUPTED, CatalogChange, Condition, ModelEntry
+from janagent.folder.estimate import Budget
 from janagent.folder.fault import Fault
 from janagent.folder.ids import IdIndex
 from janagent.folder.listing import parent, read_listing
@@ -46,14 +47,14 @@ class Catalog:
 
     `scan` blocks on the file system (run it in a thread), keeps its state between calls and must not run
     twice at a time. The other methods read what the last scan left and may be called during one.
-    `budget_bytes` is the memory that the choice among several quantizations has to fit; None: 80 % of this
-    machine's.
+    `budget` is asked, from the scan's thread, for the memory that the choice among several quantizations has
+    to fit; absent: 80 % of this machine's.
     """
 
-    def __init__(self, root: Path, *, default_root: bool, budget_bytes: int | None = None) -> None:
+    def __init__(self, root: Path, *, default_root: bool, budget: Callable[[], Budget] | None = None) -> None:
         self.models = root / "models"
         self._is_default_root = default_root
-        self._budget_bytes = budget_bytes
+        self._budget = budget or _share_of_ram
         self._tree = Tree(str(self.models))
         self._sites: dict[str, _Site] = {}
         self._drafts: dict[str, Draft] = {}
@@ -219,7 +220,7 @@ class Catalog:
         }
         for fetch in self._fetches.values():  # what a fetch brings is its model's, from the first file on
             taken |= fetch.paths()
-        built = build(self._tree, folder, now=now, budget_bytes=self._budget(), taken=taken)
+        built = build(self._tree, folder, now=now, budget=self._budget, taken=taken)
         if self._fetches:
             built = replace(built, drafts=tuple(self._unfinished(draft) for draft in built.drafts))
         ghosts = [file.vanished_at for file in folder.files.values() if file.vanished_at is not None]
@@ -237,11 +238,6 @@ class Catalog:
             return draft
         fault = Fault(INTERRUPTED, f"a fetch of {len(fetch.names)} files has not ended")
         return replace(draft, entry=replace(entry, condition=Condition.MISSING, fault=fault))
-
-    def _budget(self) -> int:
-        if self._budget_bytes is None:
-            self._budget_bytes = int(psutil.virtual_memory().total * _RAM_SHARE)
-        return self._budget_bytes
 
     def _change(self, before: set[str], drafts: dict[str, Draft], now: float) -> CatalogChange:
         """Put ids, aliases and sharing into the drafts; compare with what was there."""
@@ -294,6 +290,10 @@ class Catalog:
         for path in [path for path in touched if not self._users[path]]:
             del self._users[path]
         return concerned
+
+
+def _share_of_ram() -> Budget:
+    return Budget(int(psutil.virtual_memory().total * _RAM_SHARE))
 
 
 @contextmanager

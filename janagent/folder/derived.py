@@ -10,7 +10,7 @@ from janagent.folder.entry import Binary
 from janagent.folder.ids import Names, normal, remote_alias
 from janagent.folder.listing import join
 from janagent.folder.manifest import Manifest
-from janagent.folder.pairing import stem_of
+from janagent.folder.modelsets import stem_of
 
 MODEL_JSON = "model.json"
 

@@ -5,7 +5,7 @@ Owns the sentences of faults about files. The rules themselves are in `pairing`,
 time.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -13,22 +13,14 @@ from typing import Final
 from janagent.folder.contents import Look, inspection, read_json, wholeness
 from janagent.folder.derived import MODEL_JSON, artifact_key, names_of, runtime_key, source_of
 from janagent.folder.entry import Binary, Condition, ModelEntry, Role
+from janagent.folder.estimate import Budget
 from janagent.folder.fault import Fault
 from janagent.folder.gguf import Header, Inspection, Kind
 from janagent.folder.ids import Names
 from janagent.folder.listing import join
 from janagent.folder.manifest import DEFAULT, Manifest, Reading
-from janagent.folder.pairing import (
-    Candidate,
-    Choice,
-    Claim,
-    ModelSet,
-    Offer,
-    choose,
-    fitting_projector,
-    has_binary_suffix,
-    stem_of,
-)
+from janagent.folder.modelsets import Candidate, ModelSet, has_binary_suffix, stem_of
+from janagent.folder.pairing import Choice, Claim, Offer, choose, fitting_projector
 from janagent.folder.tree import SETTLE_S, File, Folder, Tree
 
 HOT_LOAD_AFTER_S: Final = 2.0
@@ -80,22 +72,22 @@ class _Verdict:
 
 
 def build(
-    tree: Tree, folder: Folder, *, now: float, budget_bytes: int | None, taken: Collection[str] = ()
+    tree: Tree, folder: Folder, *, now: float, budget: Callable[[], Budget], taken: Collection[str] = ()
 ) -> Built:
     """The models of `folder`. `taken`: paths below `models` that manifests in folders above have claimed."""
-    return _Builder(tree, folder, now, budget_bytes, taken).build()
+    return _Builder(tree, folder, now, budget, taken).build()
 
 
 class _Builder:
     """One run over one folder."""
 
     def __init__(
-        self, tree: Tree, folder: Folder, now: float, budget_bytes: int | None, taken: Collection[str]
+        self, tree: Tree, folder: Folder, now: float, budget: Callable[[], Budget], taken: Collection[str]
     ) -> None:
         self._tree = tree
         self._folder = folder
         self._now = now
-        self._budget_bytes = budget_bytes
+        self._budget = budget
         self._taken = taken
         self._files: dict[str, tuple[Folder, File]] = {}
         self._found: dict[str, Inspection] = {}
@@ -184,8 +176,8 @@ class _Builder:
             fault = reading.fault or Fault("invalid", "the file holds no JSON object")
             verdict.fail(Condition.INVALID, fault.code, fault.message)
         elif not manifest.is_remote:
-            claim = Claim(self._stems(file), manifest.download_name, manifest.files)
-            choice = choose(claim, offer, budget_bytes=self._budget_bytes)
+            claim = Claim(self._stems(file), manifest.download_name, manifest.files, manifest.init)
+            choice = choose(claim, offer, budget=self._budget)
             verdict = self._judge(choice, file.name, manifest)
             verdict.warnings.extend(self._doubts(file, manifest, choice.model))
         return self._draft(file, manifest, verdict, mtime_ns=look.mtime_ns, warnings=reading.warnings)
