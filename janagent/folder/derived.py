@@ -11,6 +11,7 @@ from janagent.folder.ids import Names, normal, remote_alias
 from janagent.folder.listing import join
 from janagent.folder.manifest import Manifest
 from janagent.folder.modelsets import stem_of
+from janagent.folder.origin import is_repo
 
 MODEL_JSON = "model.json"
 
@@ -36,7 +37,7 @@ def _hash(text: str) -> str:
 def source_of(manifest: Manifest) -> str:
     """The origin as it may be shown: without user, password and query. Empty without one."""
     origin = manifest.origin or ""
-    return origin.partition("?")[0].rpartition("@")[2] if origin else ""
+    return origin if is_repo(origin) else origin.partition("?")[0].rpartition("@")[2]
 
 
 def names_of(*, folder: str, file_name: str, manifest: Manifest | None) -> Names:

@@ -159,7 +159,10 @@ class Manifest:
         if self.is_remote:
             return False
         is_url = self.download_url is not None and "://" in self.download_url
-        return is_url or (self.origin is not None and origins.is_source(self.origin))
+        is_file_named = self.download_url is not None or bool(self.files)
+        return is_url or (
+            self.origin is not None and origins.is_source(self.origin, is_file_named=is_file_named)
+        )
 
     @property
     def download_name(self) -> str | None:
