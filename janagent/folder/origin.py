@@ -26,8 +26,8 @@ _ALTERNATIVES = "-gguf"
 """What the name of a repo ends in that offers one model in several quantizations, whoever owns it."""
 
 ORIGIN_ALLOWED = (
-    "owner/repo, owner/repo@revision, or a URL of a repo, of a file or of an API that starts with https:// or "
-    "http://"
+    "owner/repo, owner/repo@revision, or a URL of a repo, of a file or of an API that starts with "
+    "https:// or http://"
 )
 FILE_ALLOWED = "the name of a file within the origin, or a URL that starts with https:// or http://"
 FILES_ALLOWED = "at most 256 names or globs of files within the origin"

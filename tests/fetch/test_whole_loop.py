@@ -76,6 +76,23 @@ def test_the_specification_s_llava_brings_the_whole_repo(online: Daemon, hub: Te
     assert "llava/README.md" in tree(online.models)
 
 
+def test_a_file_of_a_plain_folder_and_a_quantization_within_a_repo_s_folder_are_found_where_they_are_put(
+    online: Daemon, hub: TestHub, starter: Path
+) -> None:
+    hub.add_repo(REPO, {"Q4_1/smol-Q4_1.gguf": starter})
+    address = hub.direct_url(REPO, "Q4_1/smol-Q4_1.gguf").rpartition("/")[0]
+    online.drop("chosen", {"origin": REPO})
+    online.drop("plain", {"origin": f"{address}/", "download_url": "smol-Q4_1.gguf"})
+    online.drop("listed", {"origin": hub.url + "/" + REPO, "files": ["Q4_1/*.gguf"]})
+    for name in ("chosen", "plain", "listed"):
+        online.wait_state(name, "downloaded", "starting", "running")
+    assert {path for path in tree(online.models) if path.endswith(".gguf")} == {
+        "chosen/smol-Q4_1.gguf",
+        "plain/smol-Q4_1.gguf",
+        "listed/Q4_1/smol-Q4_1.gguf",
+    }
+
+
 def test_progress_pause_resume_and_the_right_bytes(online: Daemon, hub: TestHub, tmp_path: Path) -> None:
     path = big(hub, tmp_path, bytes_per_s=8_000_000)
     online.drop("big", {"origin": REPO})
