@@ -18,8 +18,10 @@ from janagent.children.spawn import Child
 from janagent.core import events as ev
 from janagent.core.actions import StartFetch, StopFetch
 from janagent.core.memory import Budget
+from janagent.folder.defaults import defaults_path
 from janagent.folder.fault import Fault
 from janagent.folder.listing import join, parent
+from janagent.folder.origin import ImportFormat
 from janagent.folder.records import discard, open_fetches, record_path
 
 log = logging.getLogger(__name__)
@@ -163,6 +165,7 @@ def fetch_spec(
 ) -> wire.FetchSpec:
     """What a fetcher is told."""
     entry, manifest = action.entry, action.entry.manifest
+    is_janhq = manifest.effective_import_format is ImportFormat.JANHQ
     return wire.FetchSpec.model_validate(
         {
             "key": entry.key,
@@ -176,6 +179,7 @@ def fetch_spec(
             "hub_endpoint": hub_endpoint,
             "ram_bytes": max(budget.ram_bytes, 0),
             "gpu_bytes": max(budget.gpu_bytes, 0),
+            "defaults_path": str(defaults_path(models, entry.artifact_key)) if is_janhq else None,
             **{name: getattr(manifest.init, name) for name in wire.MEMORY_SETTINGS},
         }
     )

@@ -70,7 +70,8 @@ class FetchSpec(Wire):
     `folder` is where the manifest lies; files of a repo keep their paths below it. `key` names the model, and
     `record_path` is the file that says a fetch for it is unfinished. What is chosen among quantizations has
     to fit `ram_bytes` and `gpu_bytes` with the `MEMORY_SETTINGS`, which are the manifest's, None where it is
-    silent. The hub's token comes in the environment, never in here.
+    silent. `defaults_path` is where the defaults go that the repo has for its model. The hub's token comes
+    in the environment, never in here.
     """
 
     key: str
@@ -89,6 +90,7 @@ class FetchSpec(Wire):
     ngl: int | None = None
     n_batch: int | None = None
     kv_type: KvType | None = None
+    defaults_path: str | None = None
 
 
 class Planned(Wire):

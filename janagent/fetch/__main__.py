@@ -18,8 +18,10 @@ from janagent.fetch.client import Auth
 from janagent.fetch.faults import FetchError
 from janagent.fetch.hub import open_hub
 from janagent.fetch.importers import make_plan
+from janagent.fetch.part import disk_faults
 from janagent.fetch.record import Record
 from janagent.fetch.transfer import Progress, transfer
+from janagent.folder.defaults import save
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +73,10 @@ async def fetch(spec: FetchSpec, status: StatusPipe) -> tuple[str, ...]:
         auth=Auth(hub.token, hub.endpoint),
         told=told,
     )
+    if spec.defaults_path is not None:  # last: an interrupted fetch chooses anew by the manifest alone
+        path = Path(spec.defaults_path)
+        with disk_faults(path):
+            save(path, plan.defaults)
     return tuple(file.name for file in plan.files)
 
 

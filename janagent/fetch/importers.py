@@ -7,25 +7,30 @@ catalog looks for it. What an address outside the hub names comes from there, wi
 Neighbours: `source` reads the addresses, `hub` lists the repo, `quantizations` chooses.
 """
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from janagent.children.wire import MEMORY_SETTINGS, FetchSpec
+from janagent.fetch import jan
 from janagent.fetch.client import Auth
 from janagent.fetch.faults import Code, FetchError
 from janagent.fetch.hub import Hub
 from janagent.fetch.names import checked
-from janagent.fetch.peek import header_of
+from janagent.fetch.peek import beginning, header_of
 from janagent.fetch.plan import Plan, RemoteFile
 from janagent.fetch.quantizations import choose, is_gguf, is_projector, offered, projector
 from janagent.fetch.source import Source, parse, within
+from janagent.folder.defaults import LARGEST_BYTES, affordable
 from janagent.folder.estimate import Budget
 from janagent.folder.gguf import Header
 from janagent.folder.origin import download_name
 from janagent.folder.parameters import InitParameters
 from janagent.folder.quantization import Terms
+
+log = logging.getLogger(__name__)
 
 
 async def make_plan(spec: FetchSpec, hub: Hub) -> Plan:
@@ -37,7 +42,7 @@ async def make_plan(spec: FetchSpec, hub: Hub) -> Plan:
     if spec.files:
         rest = await _plan_from(spec.origin, spec.model_copy(update={"download_url": None}), hub)
         main = [file for file in plan.files if not is_projector(file)]  # `files` says which one is used
-        plan = Plan(_united(main, rest.files), f"{plan.note}; and {rest.note}")
+        plan = replace(plan, files=_united(main, rest.files), note=f"{plan.note}; and {rest.note}")
     return _checked(plan)
 
 
@@ -49,11 +54,37 @@ async def _plan_from(address: str | None, spec: FetchSpec, hub: Hub) -> Plan:
     if source.url is not None:
         return _direct(source.url, spec)
     files = await hub.repo_files(source.repo or "", revision=source.revision)
-    header = None
-    if is_choice(spec, source) and len(choices := offered(files)) > 1:
+    auth, is_janhq = Auth(hub.token, hub.endpoint), spec.import_format == "janhq"
+    header, choices = None, offered(files)
+    if choices and (is_janhq or (len(choices) > 1 and is_choice(spec, source))):
         smallest = min(choices, key=lambda choice: choice.size_bytes)
-        header = await header_of(smallest.files[0], auth=Auth(hub.token, hub.endpoint))
-    return plan_of(spec, source, files, header=header)
+        header = await header_of(smallest.files[0], auth=auth)
+    plan = plan_of(spec, source, files, header=header)
+    return await _with_defaults(plan, files, _terms(spec, files, header), auth) if is_janhq else plan
+
+
+async def _with_defaults(plan: Plan, files: Sequence[RemoteFile], terms: Terms, auth: Auth) -> Plan:
+    """`plan` with what the repo's `model.json` or `model.yml` proposes. A file that cannot be used is a
+    warning in the log; one that cannot be had at this moment is worth another try of the whole fetch."""
+    by_name = {file.name: file for file in files}
+    file = next((by_name[name] for name in jan.NAMES if name in by_name), None)
+    if file is None:
+        return plan
+    try:
+        data = await beginning(file, auth=auth, limit_bytes=LARGEST_BYTES + 1) if file.size_bytes else b""
+        found, warnings = jan.read(file.name, data)
+    except (jan.Unreadable, FetchError) as error:
+        if isinstance(error, FetchError) and not error.is_permanent:
+            raise
+        log.warning("%s gives no defaults: it %s", file.name, error)
+        return plan
+    for warning in warnings:
+        log.warning("%s: %s", file.name, warning)
+    weights = sum(file.size_bytes or 0 for file in plan.files if is_gguf(file))
+    kept = affordable(found, weights=weights, header=terms.header, init=terms.init, budget=terms.budget)
+    if kept != found:
+        log.warning("%s: ctx_len and n_parallel are left out, the model would not fit with them", file.name)
+    return replace(plan, note=f"{plan.note}; defaults from {file.name}", defaults=kept)
 
 
 def _direct(url: str, spec: FetchSpec) -> Plan:
@@ -103,7 +134,7 @@ def plan_of(
         return Plan(kept, f"the whole of {source.repo}, without its JSON files")
     best, note = choose(choices, _terms(spec, files, header))
     plan = _with_projector(best.files, files, note)
-    return Plan(tuple(_moved(file, "") for file in plan.files), plan.note)
+    return replace(plan, files=tuple(_moved(file, "") for file in plan.files))
 
 
 def _wanted(spec: FetchSpec, source: Source, files: Sequence[RemoteFile]) -> tuple[RemoteFile, ...]:
@@ -149,7 +180,8 @@ def _refuse(name: str, files: Sequence[RemoteFile]) -> None:
 
 
 def _terms(spec: FetchSpec, files: Sequence[RemoteFile], header: Header | None) -> Terms:
-    init = InitParameters.model_validate({name: getattr(spec, name) for name in MEMORY_SETTINGS})
+    said = {name: value for name in MEMORY_SETTINGS if (value := getattr(spec, name)) is not None}
+    init = InitParameters.model_validate(said)
     along = projector(files)
     projector_bytes = (along.size_bytes or 0) if along is not None else 0
     return Terms(Budget(spec.ram_bytes, spec.gpu_bytes), init, header, projector_bytes)

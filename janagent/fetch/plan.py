@@ -6,6 +6,8 @@ a repo holds, `transfer` carries a plan out.
 
 from dataclasses import dataclass
 
+from janagent.folder.defaults import NO_DEFAULTS, Defaults
+
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
@@ -25,7 +27,8 @@ class RemoteFile:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The files of one fetch; `note` is the choice and its reason, for people."""
+    """The files of one fetch; `note` is the choice and its reason, for people. `defaults` are the repo's."""
 
     files: tuple[RemoteFile, ...]
     note: str = ""
+    defaults: Defaults = NO_DEFAULTS

@@ -17,6 +17,7 @@ from typing import Final
 
 import psutil
 
+from janagent.folder.defaults import Defaults, read_all
 from janagent.folder.entries import Built, Draft, build
 from janagent.folder.entry import INTERRUPTED, CatalogChange, Condition, ModelEntry
 from janagent.folder.estimate import Budget
@@ -63,6 +64,7 @@ class Catalog:
         self._reaching: set[str] = set()
         """Folders with a manifest that names files in folders below."""
         self._fetches: Mapping[str, OpenFetch] = {}
+        self._defaults: Mapping[str, Defaults] = {}
         self._ids = IdIndex()
         self._device: int | None = None
         self._stranger_since: float | None = None
@@ -113,6 +115,7 @@ class Catalog:
             return self._go_offline()  # it went away during the walk: what is missing now is not deleted
         self._note_closed(closed)
         self._fetches = open_fetches(self.models)
+        self._defaults = read_all(self.models)
         if must_build_all:
             dirty = set(self._tree.folders) | set(self._sites)
         elif wanted is not None:
@@ -220,7 +223,7 @@ class Catalog:
         }
         for fetch in self._fetches.values():  # what a fetch brings is its model's, from the first file on
             taken |= fetch.paths()
-        built = build(self._tree, folder, now=now, budget=self._budget, taken=taken)
+        built = build(self._tree, folder, now=now, budget=self._budget, taken=taken, defaults=self._defaults)
         if self._fetches:
             built = replace(built, drafts=tuple(self._unfinished(draft) for draft in built.drafts))
         ghosts = [file.vanished_at for file in folder.files.values() if file.vanished_at is not None]

@@ -40,6 +40,13 @@ def source_of(manifest: Manifest) -> str:
     return origin if is_repo(origin) else origin.partition("?")[0].rpartition("@")[2]
 
 
+def reaches_below(manifest: Manifest | None) -> bool:
+    """It names files in folders below its own."""
+    if manifest is None or manifest.is_remote:
+        return False
+    return "/" in (manifest.download_name or "") or any("/" in pattern for pattern in manifest.files)
+
+
 def names_of(*, folder: str, file_name: str, manifest: Manifest | None) -> Names:
     """Names of a manifest at `file_name` in `folder` (path below `models`), or of a bare binary.
 

@@ -33,15 +33,23 @@ from janagent.folder.sections import (
     MAX_SENTENCES,
     Findings,
     Problem,
-    SectionT,
     Vocabulary,
     dotted,
+    over,
     printable,
     read_section,
     unknown_field,
 )
 
-__all__ = ["DEFAULT", "ImportFormat", "Manifest", "ManifestError", "Reading", "apply_start_parameters"]
+__all__ = [
+    "DEFAULT",
+    "ImportFormat",
+    "Manifest",
+    "ManifestError",
+    "Reading",
+    "apply_start_parameters",
+    "over",
+]
 
 MAX_MANIFEST_BYTES = 1 << 20
 _LAST_SECOND = 253_402_300_799  # of the year 9999
@@ -381,7 +389,7 @@ def apply_start_parameters(
         raise ManifestError(findings.problems[0].message, findings.problems[0].param)
     if findings.warnings:
         raise ManifestError(findings.warnings[0], findings.warnings[0].partition(":")[0])
-    return _over(_over(init, new_init), nested_init), _over(_over(runtime, new_runtime), nested_runtime)
+    return over(over(init, new_init), nested_init), over(over(runtime, new_runtime), nested_runtime)
 
 
 _START_VOCABULARY: Vocabulary = (
@@ -389,7 +397,3 @@ _START_VOCABULARY: Vocabulary = (
     ("init", tuple(field_names(InitParameters))),
     ("runtime", tuple(field_names(RuntimeParameters))),
 )
-
-
-def _over(below: SectionT, above: SectionT) -> SectionT:
-    return below.model_copy(update={name: getattr(above, name) for name in above.model_fields_set})

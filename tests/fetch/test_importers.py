@@ -10,6 +10,7 @@ from janagent.fetch.hub import Hub
 from janagent.fetch.importers import make_plan, plan_of
 from janagent.fetch.plan import RemoteFile
 from janagent.fetch.source import Source
+from janagent.folder.defaults import NO_DEFAULTS
 from tests.fetch.hub import TestHub
 
 LLAVA = [
@@ -180,3 +181,53 @@ async def test_every_form_of_a_hub_s_address_means_its_repo_revision_and_file(
 async def test_what_was_chosen_lies_beside_the_manifest_though_the_repo_has_it_in_a_folder() -> None:
     repo = ["BF16/m-BF16.gguf", "Q4/m-Q4_K_M-00001-of-00001.gguf", "vision/mmproj-f16.gguf"]
     assert names(repo, import_format="thebloke") == ["m-Q4_K_M-00001-of-00001.gguf", "mmproj-f16.gguf"]
+
+
+JANHQ = {"origin": "janhq/x", "import_format": "janhq"}
+
+
+@pytest.mark.parametrize(
+    ("files", "ctx_len"),
+    [
+        ({"model.json": b'{"settings": {"ctx_len": 512}}', "model.yml": b"ctx_len: 64"}, 512),
+        ({"model.yml": b"ctx_len: 64"}, 64),
+        ({"model.yml": b"ctx_len: 100000000000"}, None),
+        ({"model.yml": b"ctx_len: 10000000\ntop_p: 0.5"}, None),
+        ({"model.json": b"{"}, None),
+        ({"model.json": b""}, None),
+        ({"model.json": b" " * 200_000}, None),
+        ({"sub/model.json": b'{"settings": {"ctx_len": 512}}'}, None),
+        ({}, None),
+    ],
+)
+async def test_janhq_chooses_and_takes_the_defaults_of_the_repo(
+    files: dict[str, bytes], ctx_len: int | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with TestHub() as hub:
+        hub.add_repo("janhq/x", {"m.Q4_K_M.gguf": b"GGUF1", "m.Q8_0.gguf": b"GGUF22", **files})
+        plan = await make_plan(spec(**JANHQ), Hub(hub.url))
+    assert [file.name for file in plan.files] == ["m.Q4_K_M.gguf"]
+    assert plan.defaults.init.ctx_len == ctx_len
+    is_told = bool(caplog.records) or any(name.startswith("sub") for name in files) or not files
+    assert is_told == (ctx_len is None)
+
+
+async def test_the_choice_is_made_by_the_manifest_alone_not_by_what_the_repo_proposes() -> None:
+    async with TestHub() as hub:
+        hub.add_repo(
+            "janhq/x", {"m.Q4_K_M.gguf": b"GGUF1", "m.Q2_K.gguf": b"G", "model.yml": b"ctx_len: 9000000"}
+        )
+        plan = await make_plan(spec(**JANHQ), Hub(hub.url))
+    assert [file.name for file in plan.files] == ["m.Q4_K_M.gguf"]
+
+
+async def test_thebloke_takes_no_defaults_and_a_hub_in_trouble_is_asked_again_later() -> None:
+    async with TestHub() as hub:
+        hub.add_repo("janhq/x", {"m.gguf": b"GGUF1", "model.yml": b"ctx_len: 64"})
+        plan = await make_plan(spec(origin="janhq/x", import_format="thebloke"), Hub(hub.url))
+        assert plan.defaults == NO_DEFAULTS
+        file = hub.file("janhq/x", "model.yml")
+        file.fail_status, file.fail_on_hub = 503, True
+        with pytest.raises(FetchError) as caught:
+            await make_plan(spec(**JANHQ), Hub(hub.url))
+    assert not caught.value.is_permanent

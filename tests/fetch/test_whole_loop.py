@@ -93,6 +93,29 @@ def test_a_file_of_a_plain_folder_and_a_quantization_within_a_repo_s_folder_are_
     }
 
 
+def test_the_defaults_of_a_janhq_repo_fill_what_the_manifest_leaves_open_until_the_model_is_gone(
+    online: Daemon, hub: TestHub, starter: Path
+) -> None:
+    said = {"settings": {"ctx_len": 256, "n_parallel": 2}, "parameters": {"top_p": 0.5, "temperature": 0.9}}
+    hub.add_repo("janhq/smol", {"smol.Q4_1.gguf": starter, "model.json": json.dumps(said).encode()})
+    folder = online.drop("smol", {"origin": "janhq/smol", "parameters": {"runtime": {"temperature": 0.1}}})
+    wanted = {"init": {"ctx_len": 256, "n_parallel": 2}, "runtime": {"top_p": 0.5, "temperature": 0.1}}
+    assert online.wait_state("smol", "running")["parameters"] == wanted
+    assert chats(online, "smol")
+    online.stop()
+    online.start()
+    assert online.wait_state("smol", "downloaded", "starting", "running")["parameters"] == wanted
+    kept = [path for path in tree(online.models) if path.startswith(".janagent/defaults/")]
+    assert len(kept) == 1
+    manifest = json.dumps({"origin": "janhq/other"})
+    (folder / "smol.json").write_text("{ broken")
+    online.wait_state("smol", "invalid", "running")
+    assert kept[0] in tree(online.models), "it may be theirs again"
+    (folder / "smol.json").write_text(manifest)
+    until(lambda: (online.model("smol") or {}).get("parameters") == {"init": {}, "runtime": {}})
+    until(lambda: tree(online.models) == ["smol/smol.Q4_1.gguf", "smol/smol.json"], what="defaults are gone")
+
+
 def test_progress_pause_resume_and_the_right_bytes(online: Daemon, hub: TestHub, tmp_path: Path) -> None:
     path = big(hub, tmp_path, bytes_per_s=8_000_000)
     online.drop("big", {"origin": REPO})
