@@ -10,9 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from janagent.fetch import cache
 from janagent.fetch.client import Answer, Source
 from janagent.fetch.faults import Code, FetchError
-from janagent.fetch.part import Digest, Part, expected, feed, is_in_place, is_own, new_digest
+from janagent.fetch.part import Digest, Part, disk_faults, expected, feed, is_in_place, is_own, new_digest
 from janagent.fetch.plan import RemoteFile
 from janagent.fetch.ranges import Interval, Ranges, Span
 from janagent.fetch.record import BLOCK_BYTES, Entry, Record
@@ -85,8 +86,25 @@ class Download:
         await in_thread(lambda: self._record.owns(self.file.name, os.fstat(self.part.fd).st_ino))
         if not self._is_resumed:
             await in_thread(self.part.empty)
+        if self.file.cached is not None and await in_thread(self._take_from_cache):
+            return False
         self.is_open = True
         return True
+
+    def _take_from_cache(self) -> bool:
+        """What the hub's library has on this machine need not be fetched. True: it is linked and verified; a
+        copy goes the way of all that came, and if it is wrong, the file is fetched."""
+        size = self.size_bytes
+        with disk_faults(self.target):
+            if cache.link(self.file, self.target):
+                self.part.remove()
+                self._record.placed(self.file.name)
+                self.ranges = Ranges(size, [(0, size)])
+                return True
+            if not self._is_resumed and cache.copy(self.file, self.part.fd):
+                self.ranges, self._is_resumed = Ranges(size, [(0, size)]), True
+                self._record.mark(self.file.name, 0, size)
+        return False
 
     def take(self) -> Span | None:
         """A range for one more connection, None if there is nothing for one now."""

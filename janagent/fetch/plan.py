@@ -5,6 +5,7 @@ a repo holds, `transfer` carries a plan out.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from janagent.folder.defaults import NO_DEFAULTS, Defaults
 
@@ -15,6 +16,7 @@ class RemoteFile:
 
     `size_bytes` is None until the server says. Of a large file the hub knows the `sha256`, of a small one the
     git blob id. With `is_hub` the hub's token may go to the host of `url`, never on to a redirect's target.
+    `cached` is where this machine may have it already.
     """
 
     name: str
@@ -23,6 +25,7 @@ class RemoteFile:
     sha256: str | None = None
     git_sha1: str | None = None
     is_hub: bool = False
+    cached: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,7 +123,7 @@ def _source(file: RemoteFile) -> str:
 
 
 def _check_space(downloads: Sequence[Download], folder: Path) -> None:
-    missing = sum(d.size_bytes - d.done_bytes for d in downloads)
+    missing = sum(d.size_bytes - d.done_bytes for d in downloads if d.file.cached is None)  # those are linked
     free = shutil.disk_usage(folder).free
     if missing > free:
         words = f"{missing:,} bytes are still to come, but the disk of {folder} has only {free:,} left"

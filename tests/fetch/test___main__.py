@@ -23,7 +23,9 @@ CONTENT = b"GGUF" + random.Random(3).randbytes(60 << 20)
 LOST_BYTES = 16 << 20
 
 
-def start(hub: TestHub, folder: Path, **fields: object) -> tuple[subprocess.Popen[bytes], int]:
+def start(
+    hub: TestHub, folder: Path, *, env: dict[str, str] | None = None, **fields: object
+) -> tuple[subprocess.Popen[bytes], int]:
     wanted = {"origin": REPO, "files": ("model.gguf",), "hub_endpoint": hub.url, **fields}
     record_path = str(folder / ".janagent" / "fetch" / "m.json")
     spec = FetchSpec.model_validate(
@@ -34,7 +36,7 @@ def start(hub: TestHub, folder: Path, **fields: object) -> tuple[subprocess.Pope
         [sys.executable, "-P", "-m", "janagent.fetch"],
         stdin=subprocess.PIPE,
         pass_fds=(writing,),
-        env={**os.environ, STATUS_FD_VARIABLE: str(writing)},
+        env={**os.environ, **(env or {}), STATUS_FD_VARIABLE: str(writing)},
     )
     os.close(writing)
     assert process.stdin is not None
@@ -71,6 +73,30 @@ def test_a_killed_fetcher_goes_on_where_it_was(tmp_path: Path):
     assert (tmp_path / "model.gguf").read_bytes() == CONTENT
     assert os.listdir(tmp_path) == ["model.gguf"]
     assert sent <= len(CONTENT) + kills * LOST_BYTES
+
+
+def test_what_the_hub_s_own_library_has_cached_is_not_fetched(tmp_path: Path):
+    """The library itself puts it there, from the same hub."""
+    (folder := tmp_path / "models").mkdir()
+    home = {"HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1"}
+    download = "import sys; from huggingface_hub import hf_hub_download as get; get(*sys.argv[1:])"
+    with TestHub() as hub:
+        hub.add_repo(REPO, {"model.gguf": CONTENT, "note.txt": b"small"})
+        for name in ("model.gguf", "note.txt"):
+            command = [sys.executable, "-c", download, REPO, name]
+            subprocess.run(
+                command, env={**os.environ, **home, "HF_ENDPOINT": hub.url}, check=True, timeout=60
+            )
+        cached = (tmp_path / "home/hub/models--owner--some-GGUF/snapshots").glob("*/model.gguf")
+        (blob,) = [path.resolve() for path in cached]
+        before = hub.bytes_sent("model.gguf"), hub.bytes_sent("note.txt")
+        code, lines = finished(*start(hub, folder, env=home, files=("model.gguf", "note.txt")))
+        assert (hub.bytes_sent("model.gguf"), hub.bytes_sent("note.txt")) == before
+    assert code == ExitCode.OK
+    assert isinstance(lines[-1], Fetched)
+    assert (folder / "model.gguf").samefile(blob)
+    assert blob.read_bytes() == CONTENT
+    assert sorted(os.listdir(folder)) == ["model.gguf", "note.txt"]
 
 
 def test_it_says_why_it_fails(tmp_path: Path):
