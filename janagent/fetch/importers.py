@@ -21,7 +21,7 @@ from janagent.fetch.hub import Hub
 from janagent.fetch.names import checked
 from janagent.fetch.peek import beginning, header_of
 from janagent.fetch.plan import Plan, RemoteFile
-from janagent.fetch.quantizations import choose, is_gguf, is_projector, offered, projector
+from janagent.fetch.quantizations import choose, gguf_sets, is_gguf, is_projector, offered, projector
 from janagent.fetch.source import Source, parse, within
 from janagent.folder.defaults import LARGEST_BYTES, affordable
 from janagent.folder.estimate import Budget
@@ -151,7 +151,7 @@ def _wanted(spec: FetchSpec, source: Source, files: Sequence[RemoteFile]) -> tup
 
 def _named(name: str, files: Sequence[RemoteFile]) -> tuple[RemoteFile, ...]:
     """The file of this name; of a split quantization all parts."""
-    for choice in offered(files):
+    for choice in gguf_sets(files):
         if any(file.name == name for file in choice.files):
             return choice.files
     found = tuple(file for file in files if file.name == name)

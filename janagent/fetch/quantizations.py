@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from janagent.fetch.plan import RemoteFile
-from janagent.folder.quantization import PROJECTOR_ORDER, Terms, best_for, tag_of
+from janagent.folder.modelsets import stem_of
+from janagent.folder.quantization import PROJECTOR_ORDER, Terms, best_for, family_of, tag_of
 
 _SPLIT = re.compile(r"(.+)-\d{5}-of-(\d{5})\.gguf", re.IGNORECASE)
 _NO_MODEL = re.compile(r"imatrix|(?:^|[^a-z])(?:lora|vocab)(?:[^a-z]|$)")
@@ -24,6 +25,13 @@ class Quantization:
     name: str
     tag: str | None
     files: tuple[RemoteFile, ...]
+    parts: int = 1
+    """How many there should be."""
+
+    @property
+    def is_whole(self) -> bool:
+        """All parts are there."""
+        return len(self.files) == self.parts
 
     @property
     def size_bytes(self) -> int:
@@ -42,14 +50,27 @@ def is_projector(file: RemoteFile) -> bool:
 
 
 def offered(files: Sequence[RemoteFile]) -> list[Quantization]:
-    """The alternatives among `files`, split ones put together."""
+    """The quantizations of the model that a repo is about: whole ones, and of several models the largest.
+    What else a repo may hold are draft models for speculation, and variants that no llama.cpp reads any more.
+    """
+    families: dict[str, list[Quantization]] = {}
+    for choice in gguf_sets(files):
+        if choice.is_whole:
+            families.setdefault(family_of(stem_of(choice.name)), []).append(choice)
+    return max(families.values(), key=lambda family: sum(one.size_bytes for one in family), default=[])
+
+
+def gguf_sets(files: Sequence[RemoteFile]) -> list[Quantization]:
+    """All models among `files`, split ones put together, whole or not."""
     sets: dict[tuple[str, str], list[RemoteFile]] = {}
     for file in files:
         if is_gguf(file) and not is_projector(file) and not _NO_MODEL.search(_base(file.name)):
             split = _SPLIT.fullmatch(file.name)
             sets.setdefault((split[1], split[2]) if split else (file.name, ""), []).append(file)
     return [
-        Quantization(key[0], tag_of(key[0]), tuple(sorted(found, key=lambda file: file.name)))
+        Quantization(
+            key[0], tag_of(key[0]), tuple(sorted(found, key=lambda file: file.name)), int(key[1] or 1)
+        )
         for key, found in sorted(sets.items())
     ]
 

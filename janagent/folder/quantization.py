@@ -22,6 +22,8 @@ _ON_GPU: Final = ("Q8_0", "Q6_K", "Q5_K_M")
 PROJECTOR_ORDER: Final = ("F16", "BF16", "Q8_0", "F32")
 """Which format of a projector is taken (contract, section 1)."""
 _FEWEST_BITS: Final = 4
+_FLAVOURS: Final = frozenset({"UD", "I1"})
+"""Words for a way of quantizing that stand before the tag: Unsloth's dynamic ones, weighted ones."""
 
 
 class Sized(Protocol):
@@ -58,6 +60,12 @@ def tag_of(name: str) -> str | None:
     return re.sub("^FP", "F", tags[-1]) if tags else None
 
 
+def family_of(name: str) -> str:
+    """What a name says besides the quantization: equal for the quantizations of one model."""
+    words = re.split(r"[^A-Z0-9]+", _TAG.sub(" ", name.upper()))
+    return " ".join(word for word in words if word and word not in _FLAVOURS)
+
+
 def tags_match(wanted: str, tag: str | None) -> bool:
     """Whether `tag` is what `wanted` asks for: `Q2` is matched by `Q2` and by every `Q2_*`."""
     return tag is not None and (tag == wanted or tag.startswith(wanted + "_"))
@@ -67,8 +75,8 @@ def best_for(choices: Sequence[T], terms: Terms) -> tuple[T, str]:
     """The `thebloke` rule: which of several quantizations of one model suits the machine, and why.
 
     1. Q8_0, Q6_K or Q5_K_M, where all of it (weights, KV cache, buffers) fits GPU memory.
-    2. Q4_K_M, else the nearest of Q4_K_S, Q5_K_M, Q4_0, Q5_0, else the next with more than 4 bits, else the
-       largest with fewer: the first that fits the budget, with the settings that the manifest leaves open at
+    2. Q4_K_M, else the nearest of Q4_K_S, Q5_K_M, Q4_0, Q5_0, else another of 4 bits, else of more, else the
+       largest of fewer: the first that fits the budget, with the settings that the manifest leaves open at
        their least.
     3. Nothing fits: the smallest.
 
@@ -114,14 +122,15 @@ def _parameters(choices: Sequence[Sized]) -> float:
     return middle.size_bytes * 8 / (_bits(middle.tag) + 0.6)
 
 
-def _rank(choice: Sized) -> tuple[int, int]:
-    """Smaller is better: the preferred tags in order, then more bits than 4, then fewer."""
+def _rank(choice: Sized) -> tuple[int, bool, int]:
+    """Smaller is better: the preferred tags in order, then 4 bits and more, then fewer; of as many bits the
+    kind of the preferred ones first."""
     if choice.tag in _PREFERRED:
-        return _PREFERRED.index(choice.tag), choice.size_bytes
-    bits = _bits(choice.tag)
+        return _PREFERRED.index(choice.tag), False, choice.size_bytes
+    bits, is_other_kind = _bits(choice.tag), "_K" not in (choice.tag or "")
     if bits >= _FEWEST_BITS:
-        return len(_PREFERRED) + bits, choice.size_bytes
-    return len(_PREFERRED) + 100 - bits, -choice.size_bytes
+        return len(_PREFERRED) + bits, is_other_kind, choice.size_bytes
+    return len(_PREFERRED) + 100 - bits, False, -choice.size_bytes
 
 
 def _bits(tag: str | None) -> int:

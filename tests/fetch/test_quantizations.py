@@ -49,3 +49,14 @@ def test_a_projector_is_no_choice_and_f16_comes_first() -> None:
 def test_importance_matrices_and_adapters_are_no_choice() -> None:
     names = ["m-imatrix.gguf", "m-lora-f16.gguf", "explora.Q4_0.gguf", "ggml-vocab-m.gguf"]
     assert [c.name for c in offered([RemoteFile(name, "") for name in names])] == ["explora.Q4_0.gguf"]
+
+
+def test_part_of_a_split_quantization_is_no_choice() -> None:
+    files = [RemoteFile("m-q4_0-00002-of-00002.gguf", "", 5), RemoteFile("m-q2_k.gguf", "", 4)]
+    assert [c.tag for c in offered(files)] == ["Q2_K"]
+
+
+def test_a_draft_model_beside_the_model_is_no_choice() -> None:
+    names = {"MTP/mtp-m-Q4_K_M.gguf": 2, "UD-Q2_K_XL/m-UD-Q2_K_XL.gguf": 9, "m-Q8_0.gguf": 20}
+    found = offered([RemoteFile(name, "", size) for name, size in names.items()])
+    assert [c.tag for c in found] == ["Q2_K_XL", "Q8_0"]

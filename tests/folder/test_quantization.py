@@ -9,7 +9,7 @@ import pytest
 from janagent.folder.estimate import Budget
 from janagent.folder.gguf import Header
 from janagent.folder.parameters import InitParameters
-from janagent.folder.quantization import Terms, best_for, tag_of, tags_match
+from janagent.folder.quantization import Terms, best_for, family_of, tag_of, tags_match
 
 GB = 10**9
 PLENTY = Budget(1 << 50)
@@ -74,6 +74,23 @@ def test_tags(name: str, tag: str | None) -> None:
     assert tag_of(name) == tag
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "are_same"),
+    [
+        ("m-Q4_K_M", "M.q8_0", True),
+        ("m-UD-Q4_K_XL", "m-BF16", True),
+        ("m.i1-IQ3_M", "m.Q2_K", True),
+        ("m-7b-Q4_0", "m-13b-Q4_0", False),
+        ("mtp-m-Q4_K_M", "m-Q4_K_M", False),
+        ("m-Q4_0_8_8", "m-Q4_0", False),  # for one kind of processor; llama.cpp reads it no more
+    ],
+)
+def test_quantizations_of_one_model_have_names_that_differ_in_the_tag_alone(
+    one: str, other: str, are_same: bool
+) -> None:
+    assert (family_of(one) == family_of(other)) is are_same
+
+
 def test_a_short_tag_matches_its_variants_only() -> None:
     assert tags_match("Q2", "Q2_K")
     assert tags_match("Q4_K_M", "Q4_K_M")
@@ -135,6 +152,8 @@ def test_without_a_header_the_size_tells_enough() -> None:
         (("F16", "Q8_0", "Q2_K"), "Q8_0"),
         (("Q2_K", "Q3_K_M"), "Q3_K_M"),
         ((None, "Q2_K"), None),
+        (("IQ4_XS", "Q4_K_XL", "Q6_K"), "Q4_K_XL"),
+        (("IQ4_XS", "Q6_K"), "IQ4_XS"),
     ],
 )
 def test_four_bits_come_first_then_more_then_fewer(
