@@ -11,7 +11,11 @@ from janagent.fetch.faults import FetchError
 from janagent.fetch.importers import plan_of
 from janagent.fetch.plan import RemoteFile
 from janagent.fetch.source import Source
-from janagent.folder.gguf import Header
+from janagent.folder.estimate import Budget
+from janagent.folder.gguf import Header, Kind
+from janagent.folder.modelsets import Candidate
+from janagent.folder.pairing import Claim, Offer, choose
+from janagent.folder.parameters import InitParameters
 from tests.folder.manifests import manifest
 
 GB = 10**9
@@ -198,3 +202,38 @@ def test_a_long_context_costs_bits() -> None:
 def test_the_specification_s_own_settings_fit_a_machine_of_8_gb() -> None:
     said = {"parameters": {"init": {"ctx_len": 2048, "ngl": 100, "n_parallel": 4}}}
     assert taken(ZEPHYR, ram_gb=6.4, **said) == ["zephyr-7b-beta.Q4_K_M.gguf"]
+
+
+# The catalog, where all of a repo lies in one folder
+
+
+def header_in(listing: dict[str, Any], name: str) -> Header:
+    figures = listing["dimensions"]
+    if "mmproj" in name:
+        return Header(3, "clip", 1, is_projector=True, projector_embedding_length=figures["embedding_length"])
+    return Header(3, "llama", 1, **figures)
+
+
+def understood(repo: str, *, budget: Budget, init: InitParameters) -> list[str]:
+    """What the catalog takes a manifest to mean that has the whole repo beside it."""
+    listing = LISTINGS[repo]
+    candidates = [
+        Candidate(name, Kind.PROJECTOR if "mmproj" in name else Kind.MODEL, size, header_in(listing, name))
+        for name, size in listing["files"].items()
+        if name.endswith(".gguf")
+    ]
+    found = choose(Claim(("unlike",), init=init), Offer(candidates), budget=lambda: budget)
+    assert found.model is not None
+    return [found.model.names[0], *([found.projector] if found.projector else [])]
+
+
+@pytest.mark.parametrize("repo", [ZEPHYR, MISTRAL, MIXTRAL, LLAMA, LLAVA, SMOLVLM])
+@pytest.mark.parametrize("ram_gb", [1, 2.2, 3.5, 4.2, 4.8, 5.3, 6.4, 9, 14, 22, 28, 60])
+@pytest.mark.parametrize("gpu_gb", [0, 7.2, 14.4, 80])
+@pytest.mark.parametrize("init", [{}, {"ctx_len": 8192, "n_parallel": 2}])
+def test_a_fetch_takes_what_the_catalog_would_choose(
+    repo: str, ram_gb: float, gpu_gb: float, init: dict[str, int]
+) -> None:
+    fetched = taken(repo, ram_gb=ram_gb, gpu_gb=gpu_gb, import_format="thebloke", parameters={"init": init})
+    budget = Budget(int(ram_gb * GB), int(gpu_gb * GB))
+    assert fetched == understood(repo, budget=budget, init=InitParameters(**init))
