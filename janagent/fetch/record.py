@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from janagent.fetch.ranges import Interval
+from janagent.folder.listing import join, parent
 
 BLOCK_BYTES = 1 << 20
 
@@ -38,6 +39,12 @@ class Entry:
     blocks: str = ""
     """As it was when the record was read; empty in one that is being written."""
 
+    @property
+    def identity(self) -> tuple[object, ...] | None:
+        """Of its content; None where no hash says which that is."""
+        has_hash = self.sha256 is not None or self.git_sha1 is not None
+        return (self.sha256, self.git_sha1, self.size_bytes) if has_hash else None
+
     def done(self) -> Iterator[Interval]:
         """The ranges that the blocks say are there."""
         size = self.size_bytes or 0
@@ -53,9 +60,11 @@ class Entry:
 class Record:
     """The record at `path` of the fetch for the model `key`. Used from threads."""
 
-    def __init__(self, path: Path, *, key: str) -> None:
+    def __init__(self, path: Path, *, key: str, artifact_key: str = "") -> None:
+        """`artifact_key`: hash of what the manifest asks for."""
         self._path = path
         self._key = key
+        self._artifact_key = artifact_key
         self._lock = threading.Lock()
         self._fd: int | None = None
         self._entries: dict[str, Entry] = {}
@@ -71,6 +80,25 @@ class Record:
             return {entry.name: entry for entry in map(_entry, said["files"])}
         except (OSError, ValueError, KeyError, TypeError):
             return {}
+
+    def others_entry(self, name: str, inode: int) -> Entry | None:
+        """What another fetch notes of the `.part` with this inode, if it wants the very same content there.
+
+        Only a hash can say that; and should both write the file in turns, only the hash can tell in the end
+        that nothing of one was lost to the other.
+        """
+        mine, place = self._entries[name], join(parent(self._key), name)
+        for path in sorted(self._path.parent.glob("*.json")):
+            try:
+                said = json.loads(path.read_bytes())
+                folder, entries = parent(said["key"]), [_entry(file) for file in said["files"]]
+            except (OSError, ValueError, KeyError, TypeError, AttributeError):
+                continue
+            for other in entries:
+                is_same = mine.identity is not None and other.identity == mine.identity
+                if is_same and other.inode == inode and join(folder, other.name) == place:
+                    return other
+        return None
 
     def begin(self, entries: Iterable[Entry], done: Mapping[str, Iterable[Interval]]) -> None:
         """Write it: these files are wanted, and `done` of them is there. Raises OSError."""
@@ -90,11 +118,15 @@ class Record:
             self._blocks[name] = _blank(entry)
             self._write()
 
-    def owns(self, name: str, inode: int) -> None:
-        """The `.part` with this inode is ours. Raises OSError."""
+    def owns(self, name: str, inode: int, done: Iterable[Interval]) -> None:
+        """The `.part` with this inode is ours, and `done` of it is there. Raises OSError."""
         with self._lock:
-            if self._entries[name].inode != inode:
-                self._entries[name].inode = inode
+            entry, before = self._entries[name], bytes(self._blocks[name])
+            self._blocks[name] = _blank(entry)
+            for start, end in done:
+                self._set(name, start, end)
+            if entry.inode != inode or self._blocks[name] != before:
+                entry.inode = inode
                 self._write()
 
     def placed(self, name: str) -> None:
@@ -141,7 +173,8 @@ class Record:
         return first, last
 
     def _write(self, *, is_first: bool = False) -> None:
-        text = bytearray(b'{"key": %s, "files": [' % json.dumps(self._key).encode())
+        head = json.dumps({"key": self._key, "artifact_key": self._artifact_key})
+        text = bytearray(head[:-1].encode() + b', "files": [')
         for number, (name, entry) in enumerate(self._entries.items()):
             head = json.dumps({field: getattr(entry, field) for field in _FIELDS})
             text += b",\n" if number else b"\n"

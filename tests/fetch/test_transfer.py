@@ -1,7 +1,6 @@
 """Whole transfers against a hub on loopback that misbehaves."""
 
 import asyncio
-import hashlib
 import os
 import random
 from collections.abc import AsyncIterator
@@ -9,17 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from janagent.fetch.client import Auth
 from janagent.fetch.faults import FetchError
 from janagent.fetch.plan import RemoteFile
-from janagent.fetch.record import Record
-from janagent.fetch.transfer import Limits, Progress, transfer
 from tests.fetch.hub import TestHub
-
-REPO = "owner/repo"
-LARGE = random.Random(1).randbytes(9_000_001)
-SMALL = b"a small file\n"
-QUICK = Limits(stall_s=0.5, give_up_s=1.5, backoff_s=0.02, longest_backoff_s=0.1)
+from tests.fetch.transfers import LARGE, QUICK, REPO, SMALL, bring, listing, remote
 
 
 @pytest.fixture
@@ -27,32 +19,6 @@ async def hub() -> AsyncIterator[TestHub]:
     async with TestHub() as running:
         running.add_repo(REPO, {"model.gguf": LARGE, "sub/note.txt": SMALL, "empty": b""})
         yield running
-
-
-def remote(hub: TestHub, name: str = "model.gguf", content: bytes = LARGE) -> RemoteFile:
-    url, sha = f"{hub.url}/{REPO}/resolve/main/{name}", hashlib.sha256(content).hexdigest()
-    return RemoteFile(name, url, len(content), sha, None, True)
-
-
-async def bring(
-    hub: TestHub, folder: Path, *files: RemoteFile, token: str | None = None, limits: Limits = QUICK
-) -> list[Progress]:
-    told: list[Progress] = []
-    record = Record(folder / ".janagent" / "fetch" / "m.json", key="m.json")
-    auth = Auth(token=token, host=hub.url)
-    async with asyncio.timeout(30):
-        await transfer(
-            files or (remote(hub),), folder=folder, record=record, auth=auth, told=told.append, limits=limits
-        )
-    return told
-
-
-def served(hub: TestHub) -> int:
-    return sum(request.bytes_sent for request in hub.requests)
-
-
-def listing(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
 async def test_files_arrive_whole_with_nothing_left_beside_them(hub: TestHub, tmp_path: Path):

@@ -154,3 +154,19 @@ def test_ctrl_c_in_pull_pauses_the_download(online: Daemon, hub: TestHub, tmp_pa
     assert "paused" in said
     model = online.wait_state("tiny-GGUF", "missing")
     assert model["error"]["code"] == "paused"
+
+
+def test_two_manifests_in_one_folder_that_want_the_same_file_fetch_it_once(
+    online: Daemon, hub: TestHub, tmp_path: Path
+) -> None:
+    path = big(hub, tmp_path, bytes_per_s=20_000_000)
+    folder = online.models / "both"
+    folder.mkdir()
+    for name in ("one", "two"):
+        (folder / f"{name}.json").write_text(json.dumps({"origin": REPO}))
+    for name in ("one", "two"):
+        model = online.wait_state(name, "downloaded", "running", "failed")
+        assert model["binaries"][0]["shared"]
+    assert (folder / "big.Q4_0.gguf").read_bytes() == path.read_bytes()
+    assert tree(online.models) == ["both/big.Q4_0.gguf", "both/one.json", "both/two.json"]
+    assert hub.bytes_sent("big.Q4_0.gguf") == path.stat().st_size
