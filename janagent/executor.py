@@ -23,7 +23,15 @@ from janagent.children.logs import LogRing
 from janagent.children.pool import EnginePool
 from janagent.children.spawn import Child
 from janagent.core import events as ev
-from janagent.core.actions import RemoveFiles, StartEngine, StartFetch, StopEngine, StopFetch, Work
+from janagent.core.actions import (
+    DiscardFetch,
+    RemoveFiles,
+    StartEngine,
+    StartFetch,
+    StopEngine,
+    StopFetch,
+    Work,
+)
 from janagent.fetchers import Fetchers
 from janagent.folder.entry import ModelEntry, Role
 from janagent.folder.records import discard
@@ -141,6 +149,8 @@ class Executor:
                 self._spawn(self._fetchers.run(action), name=f"fetch {action.entry.id}")
             case StopFetch():
                 self._spawn(self._fetchers.stop(action), name=f"stop fetch {action.fetch}")
+            case DiscardFetch():
+                self._spawn(self._fetchers.discard(action), name=f"discard fetch of {action.key}")
             case RemoveFiles():
                 self._spawn(self._remove_files(action), name=f"remove {action.key}")
             case _:

@@ -24,6 +24,7 @@ from janagent.config import Settings
 from janagent.core import events as ev
 from janagent.core.actions import (
     Answer,
+    DiscardFetch,
     GrantLease,
     RefuseLease,
     RemoveFiles,
@@ -334,7 +335,9 @@ class Runtime:
                     self._settle(number, refusal)
                 case Answer(waiter=number, refusal=refusal):
                     self._settle(number, refusal or 0)
-                case StartEngine() | StopEngine() | StartFetch() | StopFetch() | RemoveFiles():
+                case StartEngine() | StopEngine() | RemoveFiles():
+                    self._executor.start(action)
+                case StartFetch() | StopFetch() | DiscardFetch():
                     self._executor.start(action)
                 case _:
                     assert_never(action)

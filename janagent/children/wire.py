@@ -62,13 +62,15 @@ class EngineSpec(Wire):
 class FetchSpec(Wire):
     """What a fetcher is to bring, and where to.
 
-    `folder` is where the manifest lies; files of a repo keep their paths below it. `key` names the model, and
-    `record_path` is the file that says a fetch for it is unfinished. The budgets are for a choice among
+    `folder` is where the manifest lies; files of a repo keep their paths below it. `key` names the model,
+    `artifact_key` what its manifest asks for, and `record_path` is the file that says a fetch for it is
+    unfinished. The budgets are for a choice among
     quantizations; `ctx_len` and `n_parallel` are the manifest's, None where it is silent. The hub's token
     comes in the environment, never in here.
     """
 
     key: str
+    artifact_key: str = ""
     model_id: str
     folder: str
     record_path: str

@@ -37,18 +37,22 @@ class StartFetch:
     """Bring the files that `entry` asks for; what is chosen must fit `budget`. Ends in FetchEnded."""
 
     fetch: int
-    ticket: int
     entry: ModelEntry
     budget: Budget
 
 
 @dataclass(frozen=True, slots=True)
 class StopFetch:
-    """End the child at once. `is_final`: what it brought so far goes too. Ends in FetchEnded."""
+    """End the child at once; what it brought so far stays. Ends in FetchEnded."""
 
     fetch: int
-    ticket: int
-    is_final: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DiscardFetch:
+    """Remove what an unfinished fetch of this model left, its record included. Ends in FetchDiscarded."""
+
+    key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,5 +90,5 @@ class Answer:
 
 
 Reply = GrantLease | RefuseLease | Answer
-Work = StartEngine | StopEngine | StartFetch | StopFetch | RemoveFiles
+Work = StartEngine | StopEngine | StartFetch | StopFetch | DiscardFetch | RemoveFiles
 Action = Reply | Work

@@ -160,9 +160,12 @@ class Machine:
                 self._lease_ended(event, now)
             case ev.EngineLoading() | ev.EngineReady() | ev.EngineExited() | ev.StepsSeen():
                 self._engine_event(event, now)
-            case ev.FetchPlanned() | ev.FetchAdvanced() | ev.FetchEnded() | ev.FetchesPaused():
+            case ev.FetchPlanned() | ev.FetchAdvanced() | ev.FetchEnded() | ev.FetchDiscarded():
                 if (model := fetch_event(event, now, world=world)) is not None:
                     self._wake(model)
+            case ev.FetchesPaused(is_paused=is_paused):
+                world.are_fetches_paused = is_paused
+                world.lively.update(world.models)
             case ev.MemorySeen():
                 self._memory_seen(event)
             case ev.ShutdownWanted():
@@ -187,6 +190,7 @@ class Machine:
             if (model := world.models.get(key)) is not None:
                 model.tell("left the folder", now)
                 model.is_present, model.wish = False, Wish.NONE
+                forget_fetches(model)
                 self._wake(model)
         for entry in change.changed:
             self._entry_changed(entry, is_initial=event.initial, now=now)
@@ -206,6 +210,7 @@ class Machine:
         model.entry, model.is_present = entry, True
         if not is_initial:  # ten thousand stories that begin alike are not worth their memory
             model.tell(f"is {entry.condition}: {entry.fault.message if entry.fault else entry.path}", now)
+        model.has_remains |= entry.is_interrupted
         if entry.condition is Condition.COMPLETE:
             forget_fetches(model)
             model.good = entry
@@ -284,8 +289,10 @@ class Machine:
         model.tell(f"files removed: {event.error or 'all'}", now)
         is_as_removed = model.entry is model.removal_entry
         model.removal_ticket, model.removal_entry, model.is_deleting = None, None, False
-        if event.error is None and is_as_removed:  # else the folder has told what is there now
-            model.is_present = False
+        if event.error is None:
+            model.has_remains = False
+            if is_as_removed:  # else the folder has told what is there now
+                model.is_present = False
         refusal = Refusal("delete_failed", event.error) if event.error else None
         for waiter in model.delete_waiters:
             self._answer(waiter, refusal)

@@ -292,7 +292,7 @@ class Steps:
     def _lack(self, model: Model, now: float) -> Refusal:
         """Of a model whose files are not all there, or cannot be used."""
         entry = model.entry
-        if is_fetching(model) or model.is_queued:
+        if is_fetching(model) or entry.key in self._world.queued:
             eta_s = model.fetch.progress.get("eta_s") if model.fetch is not None else None
             wait_s = min(max(float(eta_s or RETRY_DOWNLOAD_S), 1.0), 3600.0)
             return Refusal(DOWNLOADING, f"{entry.id} is being downloaded", retry_after_s=wait_s)
@@ -392,7 +392,9 @@ class Steps:
                     assert not is_fetching(model), "a fetch goes on after shutdown"
                     assert engine.phase in (Phase.DRAINING, Phase.STOPPING), "something runs after shutdown"
             assert (model.fetch is None) == (model not in fetching), f"fetch of {model.key}"
+            assert not (model.fetch and model.is_discarding), f"{model.key} is fetched and discarded at once"
             assert not (model.waiting and ready), f"{model.key} serves and lets requests wait"
             assert model.is_idle or model.key in world.lively, f"{model.key} is forgotten"
         assert seen == set(world.engines), "an engine without a model"
+        assert not world.queued or len(fetching) >= world.limits.max_fetches, "a fetch waits for nothing"
         assert all(m.key in world.models for m in world.leases.values())

@@ -67,7 +67,7 @@ async def fetch(spec: FetchSpec, status: StatusPipe) -> tuple[str, ...]:
     await transfer(
         plan.files,
         folder=Path(spec.folder),
-        record=Record(Path(spec.record_path), key=spec.key),
+        record=Record(Path(spec.record_path), key=spec.key, artifact_key=spec.artifact_key),
         auth=Auth(hub.token, hub.endpoint),
         told=told,
     )

@@ -27,6 +27,8 @@ class OpenFetch:
     """A fetch that began and has not ended. `names` are paths below the folder of the manifest."""
 
     key: str
+    artifact_key: str
+    """What the manifest asked for when it began; another manifest does not wait for these files."""
     names: tuple[str, ...]
     inodes: tuple[int | None, ...]
     """Of the `.part` files that the fetch made, in the same order."""
@@ -61,7 +63,7 @@ def _read(path: Path) -> OpenFetch | None:
     try:
         with path.open("rb") as file:
             record = json.loads(file.read(_LARGEST_BYTES))
-        key, files = record["key"], record["files"]
+        key, artifact_key, files = record["key"], str(record.get("artifact_key", "")), record["files"]
         names = tuple(str(file["name"]) for file in files)
         inodes = tuple(file.get("inode") for file in files)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -69,7 +71,7 @@ def _read(path: Path) -> OpenFetch | None:
     is_ours = isinstance(key, str) and path.name == record_path(path.parent, key).name
     if not is_ours or not all(map(is_file_name, names)):  # it came with somebody's folder
         return None
-    return OpenFetch(key, names, inodes, path)
+    return OpenFetch(key, artifact_key, names, inodes, path)
 
 
 def discard(models: Path, key: str) -> None:

@@ -123,6 +123,42 @@ def test_a_deleted_manifest_ends_the_download_and_takes_its_part_along(
     until(lambda: online.children() == [], what="the fetcher is gone")
 
 
+def interrupt(daemon: Daemon, hub: TestHub, tmp_path: Path, how: str) -> Path:
+    """A model whose download began, and rests; returns its folder."""
+    big(hub, tmp_path, bytes_per_s=4_000_000)
+    folder = daemon.drop("big", {"origin": REPO})
+    until((folder / "big.Q4_0.gguf.part").exists)
+    if how == "paused":
+        assert daemon.call("PUT", "/v1/models/big/stop")[0] == 200
+    else:
+        hosted = hub.file(REPO, "big.Q4_0.gguf")
+        hosted.fail_status, hosted.retry_after_s, hosted.cut_after_bytes = 503, 3600, 1
+        daemon.wait_state("big", "failed")
+    assert (folder / "big.Q4_0.gguf.part").exists()
+    return folder
+
+
+@pytest.mark.parametrize("how", ["paused", "in back-off"])
+def test_a_manifest_that_goes_while_its_download_rests_takes_the_part_along(
+    online: Daemon, hub: TestHub, tmp_path: Path, how: str
+) -> None:
+    folder = interrupt(online, hub, tmp_path, how)
+    (folder / "big.json").unlink()
+    until(lambda: tree(online.models) == [], what="the part and the record are gone")
+    write_model(folder / "big.Q4_0.gguf")
+    online.wait_state("big.Q4_0", "downloaded", "running")
+
+
+def test_a_file_dropped_by_hand_under_a_manifest_without_origin_ends_an_interrupted_download(
+    online: Daemon, hub: TestHub, tmp_path: Path
+) -> None:
+    folder = interrupt(online, hub, tmp_path, "paused")
+    write_model(folder / "mine.gguf")
+    (folder / "big.json").write_text('{"metadata": {"engine": "llamacpp"}}')
+    online.wait_state("big", "downloaded", "running")
+    until(lambda: tree(online.models) == ["big/big.json", "big/mine.gguf"], what="nothing is left over")
+
+
 def test_a_repo_without_a_model_and_one_that_is_not_there_say_so(online: Daemon, hub: TestHub) -> None:
     hub.add_repo("owner/empty", {"README.md": b"nothing"})
     online.drop("empty", {"origin": "owner/empty"})
