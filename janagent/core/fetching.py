@@ -113,15 +113,16 @@ def _stop(model: Model, fetch: Fetch, now: float, *, world: World) -> None:
 
 def fetch_event(
     event: FetchPlanned | FetchAdvanced | FetchEnded | FetchDiscarded, now: float, *, world: World
-) -> Model | None:
-    """Note what happened; returns the model it is about, None if that is not one of ours."""
+) -> tuple[Model, ...]:
+    """Note what happened; returns the model it is about, nothing if that is not one of ours."""
     if isinstance(event, FetchDiscarded):
         if (discarded := world.models.get(event.key)) is not None:
             discarded.has_remains = discarded.is_discarding = False
-        return discarded
+            return (discarded,)
+        return ()
     model = world.fetches.get(event.fetch)
     if model is None or model.fetch is None:
-        return None
+        return ()
     match event:
         case FetchPlanned(note=note):
             model.fetch.note = note
@@ -131,7 +132,7 @@ def fetch_event(
             _ended(model, model.fetch, event, now, world=world)
         case _:
             assert_never(event)
-    return model
+    return (model,)
 
 
 def _ended(model: Model, fetch: Fetch, event: FetchEnded, now: float, *, world: World) -> None:

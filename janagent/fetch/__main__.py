@@ -15,6 +15,7 @@ from janagent import aio
 from janagent.children.lifeline import Lifeline, StatusPipe
 from janagent.children.wire import ExitCode, Fetched, FetchFailed, Fetching, FetchSpec, Planned
 from janagent.fetch.client import Auth
+from janagent.fetch.disk import disk_faults
 from janagent.fetch.faults import FetchError
 from janagent.fetch.hub import open_hub
 from janagent.fetch.importers import make_plan
@@ -64,6 +65,9 @@ async def fetch(spec: FetchSpec, status: StatusPipe) -> tuple[str, ...]:
     def told(progress: Progress) -> None:
         status.send(Fetching(**asdict(progress)))
 
+    manifest = Path(spec.folder, spec.key.rpartition("/")[2])
+    with disk_faults(manifest):  # an empty mount point is a folder too, but not the one that was meant
+        manifest.lstat()
     await transfer(
         plan.files,
         folder=Path(spec.folder),

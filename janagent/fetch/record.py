@@ -182,7 +182,7 @@ class Record:
             self._offsets[name] = len(text)
             text += self._blocks[name] + b'"}'
         text += b"\n]}\n"
-        fd = self._open_draft()
+        fd = self._make_draft() if is_first else os.open(self._draft, _DRAFT_FLAGS, 0o600)
         try:
             view = memoryview(text)
             while view:
@@ -197,18 +197,19 @@ class Record:
             os.close(self._fd)
         self._fd = fd
 
-    def _open_draft(self) -> int:
-        """Another fetch that ends may remove the empty folder at any moment."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    def _make_draft(self) -> int:
+        """The first: another fetch that ends may remove the folder, empty as it is, at any moment. Later on
+        it holds our record; if it is gone then, so is its disk, and nothing is made in its place."""
         for _ in range(20):
-            # Not the models folder itself: where it is gone, its disk is.
+            # Not the models folder itself, for the same reason.
             for folder in (self._path.parent.parent, self._path.parent):
                 folder.mkdir(exist_ok=True)
             with contextlib.suppress(FileNotFoundError):
-                return os.open(self._draft, flags, 0o600)
-        return os.open(self._draft, flags, 0o600)
+                return os.open(self._draft, _DRAFT_FLAGS, 0o600)
+        return os.open(self._draft, _DRAFT_FLAGS, 0o600)
 
 
+_DRAFT_FLAGS = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 _FIELDS = ("name", "size_bytes", "sha256", "git_sha1", "source", "etag", "inode")
 _PLACED = b'1, "blocks": "'
 _NOT_PLACED = b'0, "blocks": "'

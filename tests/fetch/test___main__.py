@@ -25,6 +25,7 @@ LOST_BYTES = 16 << 20
 
 def start(hub: TestHub, folder: Path, **fields: object) -> tuple[subprocess.Popen[bytes], int]:
     wanted = {"origin": REPO, "files": ("model.gguf",), "hub_endpoint": hub.url, **fields}
+    (folder / "m.json").write_text("{}")
     record_path = str(folder / ".janagent" / "fetch" / "m.json")
     spec = FetchSpec.model_validate(
         {"key": "m.json", "model_id": "m", "folder": str(folder), "record_path": record_path, **wanted}
@@ -69,7 +70,7 @@ def test_a_killed_fetcher_goes_on_where_it_was(tmp_path: Path):
     assert code == ExitCode.OK
     assert isinstance(lines[-1], Fetched)
     assert (tmp_path / "model.gguf").read_bytes() == CONTENT
-    assert os.listdir(tmp_path) == ["model.gguf"]
+    assert sorted(os.listdir(tmp_path)) == ["m.json", "model.gguf"]
     assert sent <= len(CONTENT) + kills * LOST_BYTES
 
 
@@ -79,6 +80,17 @@ def test_it_says_why_it_fails(tmp_path: Path):
     assert code == ExitCode.FETCH_FAILED
     assert isinstance(lines[-1], FetchFailed)
     assert lines[-1].is_permanent
+
+
+def test_a_folder_without_the_manifest_is_not_the_one_that_was_meant(tmp_path: Path):
+    """A mount point whose disk is gone is an empty folder."""
+    with TestHub() as hub:
+        hub.add_repo(REPO, {"model.gguf": CONTENT})
+        code, lines = finished(*start(hub, tmp_path, key="gone.json"))
+    assert code == ExitCode.FETCH_FAILED
+    assert isinstance(lines[-1], FetchFailed)
+    assert (lines[-1].code, lines[-1].is_permanent) == ("disk_error", False)
+    assert os.listdir(tmp_path) == ["m.json"]
 
 
 def test_it_ends_with_its_parent(tmp_path: Path):
