@@ -15,8 +15,8 @@ from janagent import aio
 from janagent.children.lifeline import Lifeline, StatusPipe
 from janagent.children.wire import ExitCode, Fetched, FetchFailed, Fetching, FetchSpec, Planned
 from janagent.fetch.client import Auth
-from janagent.fetch.disk import disk_faults
-from janagent.fetch.faults import FetchError
+from janagent.fetch.disk import disk_fault, disk_faults
+from janagent.fetch.faults import Code, FetchError
 from janagent.fetch.hub import open_hub
 from janagent.fetch.importers import make_plan
 from janagent.fetch.record import Record
@@ -42,17 +42,27 @@ def main() -> int:
     try:
         files = aio.run(fetch(spec, status))
     except FetchError as error:
-        status.send(
-            FetchFailed(
-                code=error.code.value,
-                message=error.message,
-                is_permanent=error.is_permanent,
-                retry_after_s=error.retry_after_s,
-            )
-        )
-        return ExitCode.FETCH_FAILED
+        return _failed(error, status)
+    except OSError as error:  # where no path was at hand to name
+        return _failed(disk_fault(error, Path(error.filename or spec.folder)), status)
+    except Exception as error:
+        log.exception("the fetch of %s failed", spec.model_id)
+        words = f"internal error, please report it: {type(error).__name__}: {error}"
+        return _failed(FetchError(Code.INTERNAL, words, is_permanent=True), status)
     status.send(Fetched(files=files))
     return ExitCode.OK
+
+
+def _failed(error: FetchError, status: StatusPipe) -> ExitCode:
+    status.send(
+        FetchFailed(
+            code=error.code.value,
+            message=error.message,
+            is_permanent=error.is_permanent,
+            retry_after_s=error.retry_after_s,
+        )
+    )
+    return ExitCode.FETCH_FAILED
 
 
 async def fetch(spec: FetchSpec, status: StatusPipe) -> tuple[str, ...]:

@@ -46,7 +46,13 @@ class Source:
     """Where a file comes from: its own address, and where that led to last time."""
 
     def __init__(self, file: RemoteFile) -> None:
-        self.url = URL(file.url, encoded=True)
+        """Raises FetchError."""
+        try:
+            self.url = URL(file.url, encoded=True)
+            _ = self.url.port  # raises for one that is out of range
+        except ValueError as error:
+            words = f"the address of {file.name} is not a URL"
+            raise FetchError(Code.BAD_ORIGIN, words, is_permanent=True) from error
         self.is_hub = file.is_hub
         self.target: URL | None = None
 
@@ -152,7 +158,12 @@ class _network_faults:
 
 
 def _next(url: URL, location: str) -> URL:
-    target = url.join(URL(location, encoded=True))
+    try:
+        target = url.join(URL(location, encoded=True))
+        _ = target.port
+    except ValueError as error:
+        words = f"{url.host} redirects to what is not an address"
+        raise FetchError(Code.SERVER_ERROR, words, is_permanent=True) from error
     if target.scheme not in ("http", "https") or (url.scheme, target.scheme) == ("https", "http"):
         words = f"{url.host} redirects to an address that is not safe ({target.scheme}://{target.host})"
         raise FetchError(Code.SERVER_ERROR, words, is_permanent=True)

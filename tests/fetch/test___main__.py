@@ -82,6 +82,16 @@ def test_it_says_why_it_fails(tmp_path: Path):
     assert lines[-1].is_permanent
 
 
+def test_what_the_disk_refuses_is_an_error_of_its_own_and_not_tried_for_ever(tmp_path: Path):
+    name = "n" * 247 + ".gguf"
+    with TestHub() as hub:
+        hub.add_repo(REPO, {name: CONTENT})
+        code, lines = finished(*start(hub, tmp_path, files=(name,)))
+    assert code == ExitCode.FETCH_FAILED
+    assert isinstance(lines[-1], FetchFailed)
+    assert (lines[-1].code, lines[-1].is_permanent) == ("name_too_long", True)
+
+
 def test_a_folder_without_the_manifest_is_not_the_one_that_was_meant(tmp_path: Path):
     """A mount point whose disk is gone is an empty folder."""
     with TestHub() as hub:
