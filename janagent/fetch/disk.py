@@ -35,7 +35,9 @@ def disk_fault(error: OSError, path: Path) -> FetchError:
         words = f"{path.name} is larger than a file may be on the disk of {path.parent}"
         return FetchError(Code.DISK_FULL, words)
     if number in _FORBIDDEN:
-        words = f"{path} may not be written ({said}): give janagent the right to write there, and start again"
+        words = (
+            f"{path} may not be used ({said}): give janagent the right to read and write it, and start again"
+        )
         return FetchError(Code.NOT_WRITABLE, words, is_permanent=True)
     if number == errno.EROFS:
         words = f"{path} lies on a disk that is mounted read-only: make it writable, and start again"

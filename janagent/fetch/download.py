@@ -94,9 +94,20 @@ class Download:
             size = earlier.size_bytes
         return None if size is None else Ranges(size, done)
 
-    async def open(self) -> bool:
-        """Make or take up the `.part`, once no other fetcher works on it. False: there is nothing to bring,
-        as the file is there by now. Raises FetchError."""
+    async def open(self) -> None:
+        """Make or take up the `.part`, once no other fetcher works on it. It may turn out that there is
+        nothing to bring: then it is placed already. Raises FetchError."""
+        try:
+            self.is_open = await self._open()
+        except FetchError as error:
+            if error.code is not Code.IN_THE_WAY or is_needed(self.file):
+                raise
+            log.warning("%s is left out: %s", self.file.name, error.message)
+        self.is_placed = not self.is_open
+        if self.is_placed and (size := self.size_bytes):
+            self.ranges = Ranges(size, [(0, size)])
+
+    async def _open(self) -> bool:
         while True:
             if (
                 await in_thread(lambda: look_at(self.file, self.target, is_trusted=False))
@@ -112,7 +123,6 @@ class Download:
         if await in_thread(lambda: look_at(self.file, self.target, is_trusted=False)) is not Found.NOTHING:
             await in_thread(self.part.remove)  # who had it before us has just given it its name
             return False
-        self.is_open = True
         return True
 
     def _drop_part(self) -> None:

@@ -90,6 +90,12 @@ def look_at(file: RemoteFile, target: Path, *, is_trusted: bool) -> Found:
             if not target.is_symlink():
                 return Found.NOTHING
             what = "a link that leads nowhere"
+        except NotADirectoryError:
+            what = "out of reach: a file is where its folder would be"
+        except PermissionError as error:
+            if is_needed(file):
+                raise
+            what = f"not to be read ({error.strerror})"
     if not what:
         return Found.IT
     if is_needed(file):

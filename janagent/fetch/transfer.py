@@ -173,10 +173,9 @@ class _Transfer:
         return None, None
 
     async def _open(self, download: Download) -> None:
-        if await download.open():
+        await download.open()
+        if not download.is_placed:
             self._start(download.verify_and_place(), name=f"hash of {download.file.name}")
-        else:
-            download.is_placed = True
         self._heard_at = asyncio.get_running_loop().time()  # waiting for another fetcher is no silence
         self._news.set()
 

@@ -57,7 +57,7 @@ def another_s_folder() -> Iterator[Path]:
 
 async def test_a_folder_that_may_not_be_written_is_said_to_be_that_and_not_tried_for_ever(hub: TestHub):
     with another_s_folder() as folder:
-        with pytest.raises(FetchError, match="give janagent the right") as caught:
+        with pytest.raises(FetchError, match="give janagent the right to read and write") as caught:
             await bring(hub, folder)
         assert (caught.value.code, caught.value.is_permanent) == ("not_writable", True)
 
