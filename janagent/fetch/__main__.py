@@ -18,8 +18,8 @@ from janagent.fetch.client import Auth
 from janagent.fetch.disk import disk_fault, disk_faults
 from janagent.fetch.faults import Code, FetchError
 from janagent.fetch.hub import open_hub
-from janagent.fetch.importers import make_plan
 from janagent.fetch.record import Record
+from janagent.fetch.resuming import plan_for
 from janagent.fetch.transfer import Progress, transfer
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,8 @@ def _failed(error: FetchError, status: StatusPipe) -> ExitCode:
 async def fetch(spec: FetchSpec, status: StatusPipe) -> tuple[str, ...]:
     """Plan and bring; returns the names of what is there now. Raises FetchError."""
     hub = open_hub(spec.hub_endpoint)
-    plan = await make_plan(spec, hub)
+    record = Record(Path(spec.record_path), key=spec.key, artifact_key=spec.artifact_key)
+    plan = await plan_for(spec, hub, record)
     total_bytes = sum(file.size_bytes or 0 for file in plan.files)
     status.send(Planned(files=len(plan.files), total_bytes=total_bytes, note=plan.note))
 
@@ -81,7 +82,7 @@ async def fetch(spec: FetchSpec, status: StatusPipe) -> tuple[str, ...]:
     await transfer(
         plan.files,
         folder=Path(spec.folder),
-        record=Record(Path(spec.record_path), key=spec.key, artifact_key=spec.artifact_key),
+        record=record,
         auth=Auth(hub.token, hub.endpoint),
         told=told,
     )

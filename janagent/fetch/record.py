@@ -73,13 +73,22 @@ class Record:
 
     def read(self) -> Mapping[str, Entry]:
         """What an earlier fetch left, by name. Nothing if there is none, or it cannot be read."""
+        return self._read()[1]
+
+    def wanted(self) -> frozenset[str]:
+        """The names of all files that an earlier fetch for the same manifest decided on; none if there was
+        none, or the manifest asked for something else then."""
+        artifact_key, entries = self._read()
+        return frozenset(entries) if artifact_key == self._artifact_key else frozenset()
+
+    def _read(self) -> tuple[str, dict[str, Entry]]:
         try:
             said = json.loads(self._path.read_bytes())
             if said["key"] != self._key:
-                return {}
-            return {entry.name: entry for entry in map(_entry, said["files"])}
-        except (OSError, ValueError, KeyError, TypeError):
-            return {}
+                return "", {}
+            return str(said["artifact_key"]), {entry.name: entry for entry in map(_entry, said["files"])}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return "", {}
 
     def others_entry(self, name: str, inode: int) -> Entry | None:
         """What another fetch notes of the `.part` with this inode, if it wants the very same content there.
