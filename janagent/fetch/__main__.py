@@ -18,6 +18,7 @@ from janagent.fetch.client import Auth
 from janagent.fetch.disk import disk_fault, disk_faults
 from janagent.fetch.faults import Code, FetchError
 from janagent.fetch.hub import open_hub
+from janagent.fetch.nearest import with_nearest
 from janagent.fetch.record import Record
 from janagent.fetch.resuming import plan_for
 from janagent.fetch.transfer import Progress, transfer
@@ -79,13 +80,16 @@ async def fetch(spec: FetchSpec, status: StatusPipe) -> tuple[str, ...]:
     manifest = Path(spec.folder, spec.key.rpartition("/")[2])
     with disk_faults(manifest):  # an empty mount point is a folder too, but not the one that was meant
         manifest.lstat()
-    await transfer(
-        plan.files,
-        folder=Path(spec.folder),
-        record=record,
-        auth=Auth(hub.token, hub.endpoint),
-        told=told,
-    )
+    try:
+        await transfer(
+            plan.files,
+            folder=Path(spec.folder),
+            record=record,
+            auth=Auth(hub.token, hub.endpoint),
+            told=told,
+        )
+    except FetchError as error:
+        raise await with_nearest(error, spec=spec, hub=hub) from error
     return tuple(file.name for file in plan.files)
 
 

@@ -53,6 +53,7 @@ class Source:
         except ValueError as error:
             words = f"the address of {file.name} is not a URL"
             raise FetchError(Code.BAD_ORIGIN, words, is_permanent=True) from error
+        self.name = file.name
         self.is_hub = file.is_hub
         self.target: URL | None = None
 
@@ -187,9 +188,11 @@ def _answer(response: aiohttp.ClientResponse, source: Source) -> Answer:
 
 def refusal(response: aiohttp.ClientResponse, source: Source) -> FetchError:
     """What a status other than 200 and 206 means."""
-    status, host, name = response.status, response.url.host, source.url.name
+    status, host, name = response.status, response.url.host, source.name
     told = response.headers.get("X-Error-Code", "")
     page = str(source.url.with_query(None)).partition("/resolve/")[0]
+    if status == 416 and response.headers.get("Content-Range", "").endswith("/0"):
+        return FetchError(Code.NOT_A_MODEL, f"{name}, as {host} sends it, is empty", is_permanent=True)
     if status == 416:
         return FetchError(Code.CHANGED, f"{name} on {host} is shorter than it was")
     if status == 429:
@@ -208,7 +211,8 @@ def refusal(response: aiohttp.ClientResponse, source: Source) -> FetchError:
     if told == "RepoNotFound":
         return FetchError(Code.REPO_NOT_FOUND, f"there is no {page}", is_permanent=True)
     if status in (404, 410):
-        return FetchError(Code.FILE_NOT_FOUND, f"{host} has no file {name} ({status})", is_permanent=True)
+        words = f"{host} has no file {name} ({status})"
+        return FetchError(Code.FILE_NOT_FOUND, words, is_permanent=True, name=name)
     return FetchError(Code.SERVER_ERROR, f"{host} refuses {name} ({status})", is_permanent=True)
 
 

@@ -22,6 +22,7 @@ from janagent.fetch.part import (
     is_own,
     look_at,
     new_digest,
+    refuse_stand_in,
 )
 from janagent.fetch.place import Place
 from janagent.fetch.plan import RemoteFile
@@ -289,8 +290,11 @@ class Download:
 
     def _place(self, size_bytes: int) -> None:
         try:
+            refuse_stand_in(self.file, self.part.path)
             self.part.place(size_bytes)
         except FetchError as error:
+            if error.code is Code.NOT_A_MODEL:
+                self.part.remove()
             if error.code is not Code.IN_THE_WAY or is_needed(self.file):
                 raise
             log.warning("%s", error.message)

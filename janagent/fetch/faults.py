@@ -46,13 +46,16 @@ class FetchError(Exception):
         *,
         is_permanent: bool = False,
         retry_after_s: float | None = None,
+        name: str = "",
     ) -> None:
-        """Unless `is_permanent`, the same fetch may succeed later; not before `retry_after_s`, if told."""
+        """Unless `is_permanent`, the same fetch may succeed later; not before `retry_after_s`, if told.
+        `name` is the file that is missing."""
         super().__init__(message)
         self.code = Code(code)
         self.message = message
         self.is_permanent = is_permanent
         self.retry_after_s = retry_after_s
+        self.name = name
 
     @property
     def is_passing(self) -> bool:

@@ -14,11 +14,13 @@ from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from janagent.fetch.disk import disk_faults
 from janagent.fetch.faults import Code, FetchError
 from janagent.fetch.place import Place
 from janagent.fetch.plan import RemoteFile
+from janagent.folder.gguf import Kind, inspect
 from janagent.folder.pairing import has_binary_suffix
 
 log = logging.getLogger(__name__)
@@ -26,6 +28,7 @@ log = logging.getLogger(__name__)
 SUFFIX = ".part"
 READ_BYTES = 1 << 20
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL})
+_STAND_INS = frozenset({Kind.LFS_POINTER, Kind.HTML, Kind.EMPTY})
 _FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -76,6 +79,19 @@ class Found(StrEnum):
 def is_needed(file: RemoteFile) -> bool:
     """Whether a model may be made of it: large files and binaries are never left out."""
     return file.sha256 is not None or has_binary_suffix(file.name)
+
+
+def refuse_stand_in(file: RemoteFile, path: Path) -> None:
+    """Raises FetchError for what people get in place of a model: a Git LFS pointer, a web page, nothing.
+
+    A hash proves that a file is what its repo holds; then only one that calls itself a model can be wrong.
+    """
+    if expected(file) is not None and not file.name.lower().endswith(".gguf"):
+        return
+    found = inspect(path)
+    if found.kind in _STAND_INS:
+        words = f"{file.name}, as {urlsplit(file.url).hostname} sends it, {found.message}"
+        raise FetchError(Code.NOT_A_MODEL, words, is_permanent=True)
 
 
 def look_at(file: RemoteFile, target: Path, *, is_trusted: bool) -> Found:

@@ -87,6 +87,26 @@ async def test_a_missing_file_is_said_to_be_missing(hub: TestHub, tmp_path: Path
     assert (caught.value.code, caught.value.is_permanent) == ("file_not_found", True)
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 4000\n", "Git LFS pointer"),
+        (b"<!DOCTYPE html><title>Sign in</title>", "web page"),
+        (b"", "empty"),
+    ],
+)
+@pytest.mark.parametrize("has_hash", [False, True])
+async def test_what_people_get_in_place_of_a_model_does_not_get_its_name(
+    hub: TestHub, tmp_path: Path, content: bytes, words: str, has_hash: bool
+):
+    hub.add_repo(REPO, {"model.gguf": content})
+    direct = RemoteFile("model.gguf", hub.direct_url(REPO, "model.gguf"))
+    with pytest.raises(FetchError, match=words) as caught:
+        await bring(hub, tmp_path, remote(hub, content=content) if has_hash else direct)
+    assert (caught.value.code, caught.value.is_permanent) == ("not_a_model", True)
+    assert not list(tmp_path.glob("model*"))
+
+
 async def test_a_link_out_of_the_folder_is_not_followed(hub: TestHub, tmp_path: Path):
     folder, outside = tmp_path / "m", tmp_path / "outside"
     folder.mkdir()
