@@ -148,6 +148,13 @@ class Download:
         if not kept:
             self.part.empty()
 
+    def close(self) -> None:
+        """Leave the `.part` for a later fetch, if there is anything in it."""
+        if self.done_bytes:
+            self.part.close()
+        else:
+            self.part.remove()
+
     def take(self) -> Span | None:
         """A range for one more connection, None if there is nothing for one now."""
         if not self.is_open or self._must_restart:

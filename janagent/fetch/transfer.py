@@ -117,7 +117,7 @@ class _Transfer:
         finally:
             await cancel_and_wait(*self._tasks)
             for download in self._downloads:
-                download.part.close()
+                download.close()
         if self._failure is not None:
             raise self._failure
         return self._told(self._progress(files))

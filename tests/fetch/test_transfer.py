@@ -85,6 +85,7 @@ async def test_a_missing_file_is_said_to_be_missing(hub: TestHub, tmp_path: Path
     with pytest.raises(FetchError) as caught:
         await bring(hub, tmp_path, remote(hub, "other.gguf"))
     assert (caught.value.code, caught.value.is_permanent) == ("file_not_found", True)
+    assert not (tmp_path / "other.gguf.part").exists(), "nothing came, so there is nothing to go on with"
 
 
 @pytest.mark.parametrize(
