@@ -17,6 +17,7 @@ from janagent.children.logs import LogRing
 from janagent.children.spawn import Child
 from janagent.core import events as ev
 from janagent.core.actions import DiscardFetch, StartFetch, StopFetch
+from janagent.folder import brought
 from janagent.folder.entry import Condition, ModelEntry
 from janagent.folder.fault import Fault
 from janagent.folder.listing import join, parent
@@ -70,6 +71,7 @@ class Fetchers:
         for key in open_fetches(self._models):
             if key not in entries or entries[key].condition is Condition.COMPLETE:
                 discard(self._models, key)
+        brought.sweep(self._models, entries)
 
     def kill_all(self) -> None:
         """At the end of the daemon: what they have is kept for resuming."""

@@ -57,11 +57,13 @@ class DiscardFetch:
 
 @dataclass(frozen=True, slots=True)
 class RemoveFiles:
-    """Take the files of a model away. Ends in FilesRemoved."""
+    """Take the files of a model away, and what its fetches wrote. Ends in FilesRemoved."""
 
     key: str
     ticket: int
     entry: ModelEntry
+    used: frozenset[str] = frozenset()
+    """Real paths of what other models use."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from janagent.fetch.ranges import Interval
+from janagent.folder.brought import Brought
 from janagent.folder.listing import join, parent
 
 BLOCK_BYTES = 1 << 20
@@ -63,7 +64,8 @@ class Record:
     def __init__(self, path: Path, *, key: str, artifact_key: str = "") -> None:
         """`artifact_key`: hash of what the manifest asks for."""
         self._path = path
-        self._key = key
+        self.models = path.parents[2]
+        self.key = key
         self._artifact_key = artifact_key
         self._lock = threading.Lock()
         self._fd: int | None = None
@@ -84,7 +86,7 @@ class Record:
     def _read(self) -> tuple[str, dict[str, Entry]]:
         try:
             said = json.loads(self._path.read_bytes())
-            if said["key"] != self._key:
+            if said["key"] != self.key:
                 return "", {}
             return str(said["artifact_key"]), {entry.name: entry for entry in map(_entry, said["files"])}
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -96,7 +98,7 @@ class Record:
         Only a hash can say that; and should both write the file in turns, only the hash can tell in the end
         that nothing of one was lost to the other.
         """
-        mine, place = self._entries[name], join(parent(self._key), name)
+        mine, place = self._entries[name], join(parent(self.key), name)
         for path in sorted(self._path.parent.glob("*.json")):
             try:
                 said = json.loads(path.read_bytes())
@@ -152,6 +154,14 @@ class Record:
             if first < last and self._fd is not None:
                 os.pwrite(self._fd, bytes(self._blocks[name][first:last]), self._offsets[name] + first)
 
+    def brought(self) -> list[Brought]:
+        """The wanted files as they are now; those that this fetch wrote have the inode of their `.part`."""
+        folder, found = self.models / parent(self.key), []
+        for entry in self._entries.values():
+            with contextlib.suppress(OSError):  # somebody took it away again
+                found.append(Brought.of(entry.name, folder / entry.name, inode=entry.inode))
+        return found
+
     def close(self) -> None:
         """Leave it for a later fetch."""
         with self._lock:
@@ -182,7 +192,7 @@ class Record:
         return first, last
 
     def _write(self, *, is_first: bool = False) -> None:
-        head = json.dumps({"key": self._key, "artifact_key": self._artifact_key})
+        head = json.dumps({"key": self.key, "artifact_key": self._artifact_key})
         text = bytearray(head[:-1].encode() + b', "files": [')
         for number, (name, entry) in enumerate(self._entries.items()):
             head = json.dumps({field: getattr(entry, field) for field in _FIELDS})

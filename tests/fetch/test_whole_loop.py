@@ -76,6 +76,22 @@ def test_the_specification_s_llava_brings_the_whole_repo(online: Daemon, hub: Te
     assert "llava/README.md" in tree(online.models)
 
 
+def test_a_deleted_model_takes_all_along_that_its_download_wrote_and_nothing_else(
+    online: Daemon, hub: TestHub, starter: Path
+) -> None:
+    hub.add_repo(REPO, {"smol.gguf": starter, "README.md": b"# smol", "LICENSE": b"MIT", "doc/a.txt": b"a"})
+    folder = online.models / "smol"
+    folder.mkdir()
+    (folder / "LICENSE").write_bytes(b"mine")
+    online.drop("smol", {"origin": REPO, "import_format": "default"})
+    online.wait_state("smol", "running")
+    assert tree(folder) == ["LICENSE", "README.md", "doc/a.txt", "smol.gguf", "smol.json"]
+    assert online.call("DELETE", "/v1/models/smol")[0] == 200
+    until(lambda: tree(online.models) == ["smol/LICENSE"], what="only what the person put there is left")
+    assert (folder / "LICENSE").read_bytes() == b"mine"
+    assert sorted(path.name for path in online.models.iterdir()) == ["smol"]
+
+
 def test_progress_pause_resume_and_the_right_bytes(online: Daemon, hub: TestHub, tmp_path: Path) -> None:
     path = big(hub, tmp_path, bytes_per_s=8_000_000)
     online.drop("big", {"origin": REPO})
@@ -127,12 +143,12 @@ def interrupt(daemon: Daemon, hub: TestHub, tmp_path: Path, how: str) -> Path:
     """A model whose download began, and rests; returns its folder."""
     big(hub, tmp_path, bytes_per_s=4_000_000)
     folder = daemon.drop("big", {"origin": REPO})
-    until((folder / "big.Q4_0.gguf.part").exists)
+    until(lambda: ((daemon.model("big") or {}).get("progress") or {}).get("done_bytes"))
     if how == "paused":
         assert daemon.call("PUT", "/v1/models/big/stop")[0] == 200
     else:
         hosted = hub.file(REPO, "big.Q4_0.gguf")
-        hosted.fail_status, hosted.retry_after_s, hosted.cut_after_bytes = 503, 3600, 1
+        hosted.fail_status, hosted.retry_after_s = 503, 3600
         daemon.wait_state("big", "failed")
     assert (folder / "big.Q4_0.gguf.part").exists()
     return folder

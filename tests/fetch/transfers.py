@@ -11,6 +11,7 @@ from janagent.fetch.client import Auth
 from janagent.fetch.plan import RemoteFile
 from janagent.fetch.record import Record
 from janagent.fetch.transfer import Limits, Progress, transfer
+from janagent.folder.brought import FOLDER as MEMORIES
 from janagent.folder.records import record_path
 from tests.fetch.hub import TestHub
 
@@ -64,4 +65,9 @@ async def interrupted(hub: TestHub, folder: Path, *files: RemoteFile, key: str =
 
 
 def listing(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+    """All there is, but for the memory of what was brought."""
+    found = {str(path.relative_to(folder)) for path in folder.rglob("*")}
+    kept = {name for name in found if name == MEMORIES or name.startswith(f"{MEMORIES}/")}
+    if kept and not any(name.startswith(".janagent/") for name in found - kept):
+        kept.add(".janagent")
+    return sorted(found - kept)
