@@ -68,6 +68,23 @@ class Answer:
     total_bytes: int | None
     etag: str | None
 
+    async def read(self) -> bytes:
+        """The next bytes, empty at the end; of a connection that broke, first what had arrived before.
+
+        aiohttp withholds that as soon as it knows of the break, and a peer that always breaks off early would
+        never get us anywhere. Raises what aiohttp raises.
+        """
+        content = self.response.content
+        try:
+            return await content.readany()
+        except (aiohttp.ClientError, ConnectionError, TimeoutError) as error:
+            content.set_exception(None)  # type: ignore[arg-type]
+            rest = content.read_nowait()
+            content.set_exception(error)
+            if not rest:
+                raise
+            return rest
+
 
 class Client:
     """The connections of one fetcher."""

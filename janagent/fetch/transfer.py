@@ -199,11 +199,10 @@ class _Transfer:
             self._news.set()
 
     async def _receive(self, download: Download, answer: Answer, span: Span) -> None:
-        content = answer.response.content
         chunks: list[bytes] = []
         held = 0
         try:
-            while span.position + held < span.end and (chunk := await content.readany()):
+            while span.position + held < span.end and (chunk := await answer.read()):
                 chunk = chunk[: span.end - span.position - held]
                 chunks.append(chunk)
                 held += len(chunk)

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from janagent.children.wire import ExitCode, FetchFailed
+from tests.fetch.fetchers import REPO, finished, start
 from tests.fetch.hub import TestHub
-from tests.fetch.test___main__ import REPO, finished, start
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from janagent.children.wire import ExitCode, Planned
 from janagent.fetch.plan import RemoteFile
 from janagent.fetch.resuming import narrowed
 from tests.daemons import until
+from tests.fetch.fetchers import REPO, finished, start
 from tests.fetch.hub import TestHub
-from tests.fetch.test___main__ import REPO, finished, start
 
 Q2, Q4 = b"GGUF" + bytes(8_000_000), b"GGUF" + bytes(16_000_000)
 BIG, SMALL = 10**12, 10**6

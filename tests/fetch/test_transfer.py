@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import random
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -52,12 +51,6 @@ async def test_the_token_is_shown_to_the_hub_alone(hub: TestHub, tmp_path: Path)
     await bring(hub, tmp_path, token="hf_secret")
     seen = {(r.host, "hf_secret" in r.headers.get("authorization", "")) for r in hub.requests}
     assert seen == {("hub", True), ("cdn", False)}
-
-
-async def test_connections_that_are_cut_cost_nothing_twice(hub: TestHub, tmp_path: Path):
-    hub.file(REPO, "model.gguf").cut_after_bytes = 700_000
-    await bring(hub, tmp_path)
-    assert (tmp_path / "model.gguf").read_bytes() == LARGE
 
 
 async def test_a_server_that_ignores_range_is_read_from_the_beginning(hub: TestHub, tmp_path: Path):
@@ -153,14 +146,6 @@ async def test_a_file_that_was_damaged_between_two_tries_is_fetched_anew(hub: Te
     told = await bring(hub, tmp_path)
     assert told[0].done_bytes > 0
     assert (tmp_path / "model.gguf").read_bytes() == LARGE
-
-
-async def test_a_changed_file_starts_again_and_is_never_a_mixture(hub: TestHub, tmp_path: Path):
-    hosted, later = hub.file(REPO, "model.gguf"), random.Random(2).randbytes(len(LARGE))
-    hosted.change_after_bytes, hosted.new_content = 4_000_000, later
-    url = hub.direct_url(REPO, "model.gguf")
-    await bring(hub, tmp_path, RemoteFile("model.gguf", url, len(LARGE)))
-    assert (tmp_path / "model.gguf").read_bytes() == later
 
 
 async def test_a_busy_server_is_asked_again_after_the_time_it_names(hub: TestHub, tmp_path: Path):
