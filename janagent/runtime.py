@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, assert_never
+from typing import Any, Self
 
 import aiohttp
 
@@ -22,16 +22,7 @@ from janagent.children.logs import LogRing
 from janagent.children.pool import ENGINE_ARGV, EnginePool
 from janagent.config import Settings
 from janagent.core import events as ev
-from janagent.core.actions import (
-    Answer,
-    GrantLease,
-    RefuseLease,
-    RemoveFiles,
-    StartEngine,
-    StartFetch,
-    StopEngine,
-    StopFetch,
-)
+from janagent.core.actions import Answer, GrantLease, RefuseLease
 from janagent.core.faults import Refusal
 from janagent.core.limits import Limits
 from janagent.core.machine import Machine
@@ -336,10 +327,8 @@ class Runtime:
                     self._settle(number, refusal)
                 case Answer(waiter=number, refusal=refusal):
                     self._settle(number, refusal or 0)
-                case StartEngine() | StopEngine() | StartFetch() | StopFetch() | RemoveFiles():
+                case _:  # all others are work, says the type checker
                     self._executor.start(action)
-                case _:
-                    assert_never(action)
         for key in outcome.touched:
             status = self._machine.status(key)
             if self._feed.publish(key, status) and status is None:

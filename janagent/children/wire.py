@@ -67,14 +67,15 @@ class EngineSpec(Wire):
 class FetchSpec(Wire):
     """What a fetcher is to bring, and where to.
 
-    `folder` is where the manifest lies; files of a repo keep their paths below it. `key` names the model, and
-    `record_path` is the file that says a fetch for it is unfinished. What is chosen among quantizations has
-    to fit `ram_bytes` and `gpu_bytes` with the `MEMORY_SETTINGS`, which are the manifest's, None where it is
-    silent. `defaults_path` is where the defaults go that the repo has for its model. The hub's token comes
-    in the environment, never in here.
+    `folder` is where the manifest lies; files of a repo keep their paths below it. `key` names the model,
+    `artifact_key` what its manifest asks for, and `record_path` is the file that says a fetch for it is
+    unfinished. What is chosen among quantizations has to fit `ram_bytes` and `gpu_bytes` with the
+    `MEMORY_SETTINGS`, which are the manifest's, None where it is silent. `defaults_path` is where the
+    defaults go that the repo has for its model. The hub's token comes in the environment, never in here.
     """
 
     key: str
+    artifact_key: str = ""
     model_id: str
     folder: str
     record_path: str

@@ -37,26 +37,32 @@ class StartFetch:
     """Bring the files that `entry` asks for. Ends in FetchEnded."""
 
     fetch: int
-    ticket: int
     entry: ModelEntry
 
 
 @dataclass(frozen=True, slots=True)
 class StopFetch:
-    """End the child at once. `is_final`: what it brought so far goes too. Ends in FetchEnded."""
+    """End the child at once; what it brought so far stays. Ends in FetchEnded."""
 
     fetch: int
-    ticket: int
-    is_final: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DiscardFetch:
+    """Remove what an unfinished fetch of this model left, its record included. Ends in FetchDiscarded."""
+
+    key: str
 
 
 @dataclass(frozen=True, slots=True)
 class RemoveFiles:
-    """Take the files of a model away. Ends in FilesRemoved."""
+    """Take the files of a model away, and what its fetches wrote. Ends in FilesRemoved."""
 
     key: str
     ticket: int
     entry: ModelEntry
+    used: frozenset[str] = frozenset()
+    """Real paths of what other models use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,5 +91,5 @@ class Answer:
 
 
 Reply = GrantLease | RefuseLease | Answer
-Work = StartEngine | StopEngine | StartFetch | StopFetch | RemoveFiles
+Work = StartEngine | StopEngine | StartFetch | StopFetch | DiscardFetch | RemoveFiles
 Action = Reply | Work

@@ -222,7 +222,8 @@ class Catalog:
             path for above in self._reaching if above != name for path in self._sites[above].built.claims
         }
         for fetch in self._fetches.values():  # what a fetch brings is its model's, from the first file on
-            taken |= fetch.paths()
+            if self._has_file(fetch.key):
+                taken |= fetch.paths()
         built = build(self._tree, folder, now=now, budget=self._budget, taken=taken, defaults=self._defaults)
         if self._fetches:
             built = replace(built, drafts=tuple(self._unfinished(draft) for draft in built.drafts))
@@ -233,11 +234,16 @@ class Catalog:
         again_in_s = gone_in_s if built.again_in_s is None else min(gone_in_s, built.again_in_s)
         return replace(built, again_in_s=again_in_s)
 
+    def _has_file(self, path: str) -> bool:
+        folder = self._tree.folders.get(parent(path))
+        return folder is not None and path.rpartition("/")[2] in folder.files
+
     def _unfinished(self, draft: Draft) -> Draft:
-        """A model whose fetch has not ended is not complete, whatever is there already."""
+        """A model whose fetch has not ended is not complete, whatever is there already, unless its manifest
+        asks for something else by now."""
         entry = draft.entry
         fetch = self._fetches.get(entry.key)
-        if fetch is None or entry.condition is Condition.INVALID:
+        if fetch is None or fetch.artifact_key != entry.artifact_key or entry.condition is Condition.INVALID:
             return draft
         fault = Fault(INTERRUPTED, f"a fetch of {len(fetch.names)} files has not ended")
         return replace(draft, entry=replace(entry, condition=Condition.MISSING, fault=fault))

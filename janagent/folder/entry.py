@@ -94,11 +94,16 @@ class ModelEntry:
         return self.manifest.is_remote
 
     @property
+    def is_interrupted(self) -> bool:
+        """A fetch of its files began and has not ended."""
+        return self.fault is not None and self.fault.code == INTERRUPTED
+
+    @property
     def is_fetchable(self) -> bool:
         """Its files are not there, nothing stands in their way, and it is known where to get them."""
         if self.condition is not Condition.MISSING or self.fault is None or not self.manifest.has_source:
             return False
-        return self.fault.code == INTERRUPTED or (self.fault.code == "missing" and not self.binaries)
+        return self.is_interrupted or (self.fault.code == "missing" and not self.binaries)
 
     @property
     def size_bytes(self) -> int:

@@ -4,6 +4,7 @@ import hashlib
 import os
 import random
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -12,12 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from janagent.children.wire import ExitCode, Fetched
 from janagent.fetch.cache import blob, copy, link
 from janagent.fetch.client import Auth
 from janagent.fetch.hub import Hub
 from janagent.fetch.plan import RemoteFile
 from janagent.fetch.record import Record
 from janagent.fetch.transfer import Progress, transfer
+from tests.fetch.fetchers import finished, start
 from tests.fetch.hub import TestHub
 
 REPO = "owner/repo"
@@ -118,3 +121,27 @@ def test_only_a_regular_file_of_that_very_name_is_a_blob(tmp_path: Path) -> None
     assert blob(tmp_path, REPO, "a" * 64) is None
     put(tmp_path, CONTENT, name=f"{SHA256}.incomplete")
     assert blob(tmp_path, REPO, f"{SHA256}.incomplete") is None
+
+
+def test_what_the_hub_s_own_library_has_cached_is_not_fetched(tmp_path: Path) -> None:
+    """The library itself puts it there, from the same hub."""
+    (folder := tmp_path / "models").mkdir()
+    home = {"HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1"}
+    download = "import sys; from huggingface_hub import hf_hub_download as get; get(*sys.argv[1:])"
+    with TestHub() as hub:
+        hub.add_repo(REPO, {"model.gguf": CONTENT, "note.txt": b"small"})
+        for name in ("model.gguf", "note.txt"):
+            command = [sys.executable, "-c", download, REPO, name]
+            subprocess.run(
+                command, env={**os.environ, **home, "HF_ENDPOINT": hub.url}, check=True, timeout=60
+            )
+        cached = (tmp_path / "home/hub/models--owner--repo/snapshots").glob("*/model.gguf")
+        (blob,) = [path.resolve() for path in cached]
+        before = hub.bytes_sent("model.gguf"), hub.bytes_sent("note.txt")
+        code, lines = finished(*start(hub, folder, env=home, origin=REPO, files=("model.gguf", "note.txt")))
+        assert (hub.bytes_sent("model.gguf"), hub.bytes_sent("note.txt")) == before
+    assert code == ExitCode.OK
+    assert isinstance(lines[-1], Fetched)
+    assert (folder / "model.gguf").samefile(blob)
+    assert blob.read_bytes() == CONTENT
+    assert sorted(os.listdir(folder)) == [".janagent", "m.json", "model.gguf", "note.txt"]

@@ -116,6 +116,22 @@ def test_the_defaults_of_a_janhq_repo_fill_what_the_manifest_leaves_open_until_t
     until(lambda: tree(online.models) == ["smol/smol.Q4_1.gguf", "smol/smol.json"], what="defaults are gone")
 
 
+def test_a_deleted_model_takes_all_along_that_its_download_wrote_and_nothing_else(
+    online: Daemon, hub: TestHub, starter: Path
+) -> None:
+    hub.add_repo(REPO, {"smol.gguf": starter, "README.md": b"# smol", "LICENSE": b"MIT", "doc/a.txt": b"a"})
+    folder = online.models / "smol"
+    folder.mkdir()
+    (folder / "LICENSE").write_bytes(b"mine")
+    online.drop("smol", {"origin": REPO, "import_format": "default"})
+    online.wait_state("smol", "running")
+    assert tree(folder) == ["LICENSE", "README.md", "doc/a.txt", "smol.gguf", "smol.json"]
+    assert online.call("DELETE", "/v1/models/smol")[0] == 200
+    until(lambda: tree(online.models) == ["smol/LICENSE"], what="only what the person put there is left")
+    assert (folder / "LICENSE").read_bytes() == b"mine"
+    assert sorted(path.name for path in online.models.iterdir()) == ["smol"]
+
+
 def test_progress_pause_resume_and_the_right_bytes(online: Daemon, hub: TestHub, tmp_path: Path) -> None:
     path = big(hub, tmp_path, bytes_per_s=8_000_000)
     online.drop("big", {"origin": REPO})
@@ -163,6 +179,42 @@ def test_a_deleted_manifest_ends_the_download_and_takes_its_part_along(
     until(lambda: online.children() == [], what="the fetcher is gone")
 
 
+def interrupt(daemon: Daemon, hub: TestHub, tmp_path: Path, how: str) -> Path:
+    """A model whose download began, and rests; returns its folder."""
+    big(hub, tmp_path, bytes_per_s=4_000_000)
+    folder = daemon.drop("big", {"origin": REPO})
+    until(lambda: ((daemon.model("big") or {}).get("progress") or {}).get("done_bytes"))
+    if how == "paused":
+        assert daemon.call("PUT", "/v1/models/big/stop")[0] == 200
+    else:
+        hosted = hub.file(REPO, "big.Q4_0.gguf")
+        hosted.fail_status, hosted.retry_after_s = 503, 3600
+        daemon.wait_state("big", "failed")
+    assert (folder / "big.Q4_0.gguf.part").exists()
+    return folder
+
+
+@pytest.mark.parametrize("how", ["paused", "in back-off"])
+def test_a_manifest_that_goes_while_its_download_rests_takes_the_part_along(
+    online: Daemon, hub: TestHub, tmp_path: Path, how: str
+) -> None:
+    folder = interrupt(online, hub, tmp_path, how)
+    (folder / "big.json").unlink()
+    until(lambda: tree(online.models) == [], what="the part and the record are gone")
+    write_model(folder / "big.Q4_0.gguf")
+    online.wait_state("big.Q4_0", "downloaded", "running")
+
+
+def test_a_file_dropped_by_hand_under_a_manifest_without_origin_ends_an_interrupted_download(
+    online: Daemon, hub: TestHub, tmp_path: Path
+) -> None:
+    folder = interrupt(online, hub, tmp_path, "paused")
+    write_model(folder / "mine.gguf")
+    (folder / "big.json").write_text('{"metadata": {"engine": "llamacpp"}}')
+    online.wait_state("big", "downloaded", "running")
+    until(lambda: tree(online.models) == ["big/big.json", "big/mine.gguf"], what="nothing is left over")
+
+
 def test_a_repo_without_a_model_and_one_that_is_not_there_say_so(online: Daemon, hub: TestHub) -> None:
     hub.add_repo("owner/empty", {"README.md": b"nothing"})
     online.drop("empty", {"origin": "owner/empty"})
@@ -194,3 +246,19 @@ def test_ctrl_c_in_pull_pauses_the_download(online: Daemon, hub: TestHub, tmp_pa
     assert "paused" in said
     model = online.wait_state("tiny-GGUF", "missing")
     assert model["error"]["code"] == "paused"
+
+
+def test_two_manifests_in_one_folder_that_want_the_same_file_fetch_it_once(
+    online: Daemon, hub: TestHub, tmp_path: Path
+) -> None:
+    path = big(hub, tmp_path, bytes_per_s=20_000_000)
+    folder = online.models / "both"
+    folder.mkdir()
+    for name in ("one", "two"):
+        (folder / f"{name}.json").write_text(json.dumps({"origin": REPO}))
+    for name in ("one", "two"):
+        model = online.wait_state(name, "downloaded", "running", "failed")
+        assert model["binaries"][0]["shared"]
+    assert (folder / "big.Q4_0.gguf").read_bytes() == path.read_bytes()
+    assert tree(online.models) == ["both/big.Q4_0.gguf", "both/one.json", "both/two.json"]
+    assert hub.bytes_sent("big.Q4_0.gguf") == path.stat().st_size
