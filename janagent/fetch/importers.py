@@ -21,7 +21,15 @@ from janagent.fetch.hub import Hub
 from janagent.fetch.names import checked
 from janagent.fetch.peek import beginning, header_of
 from janagent.fetch.plan import Plan, RemoteFile
-from janagent.fetch.quantizations import choose, gguf_sets, is_gguf, is_projector, offered, projector
+from janagent.fetch.quantizations import (
+    choose,
+    gguf_sets,
+    is_gguf,
+    is_projector,
+    likeliest,
+    offered,
+    projector,
+)
 from janagent.fetch.source import Source, parse, within
 from janagent.folder.defaults import LARGEST_BYTES, affordable
 from janagent.folder.estimate import Budget
@@ -57,8 +65,7 @@ async def _plan_from(address: str | None, spec: FetchSpec, hub: Hub) -> Plan:
     auth, is_janhq = Auth(hub.token, hub.endpoint), spec.import_format == "janhq"
     header, choices = None, offered(files)
     if choices and (is_janhq or (len(choices) > 1 and is_choice(spec, source))):
-        smallest = min(choices, key=lambda choice: choice.size_bytes)
-        header = await header_of(smallest.files[0], auth=auth)
+        header = await header_of(likeliest(choices).files[0], auth=auth)
     plan = plan_of(spec, source, files, header=header)
     return await _with_defaults(plan, files, _terms(spec, files, header), auth) if is_janhq else plan
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from janagent.fetch.plan import RemoteFile
+from janagent.folder.estimate import Budget
 from janagent.folder.modelsets import stem_of
 from janagent.folder.quantization import PROJECTOR_ORDER, Terms, best_for, family_of, tag_of
 
@@ -16,6 +17,7 @@ _SPLIT = re.compile(r"(.+)-\d{5}-of-(\d{5})\.gguf", re.IGNORECASE)
 _NO_MODEL = re.compile(r"imatrix|(?:^|[^a-z])(?:lora|vocab)(?:[^a-z]|$)")
 """Words in the name of a GGUF that is something else."""
 _GB = 1e9
+_PLENTY = 1 << 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,11 @@ def choose(choices: Sequence[Quantization], terms: Terms) -> tuple[Quantization,
         return choices[0], f"{_called(choices[0])} is the only one there"
     best, reason = best_for(choices, terms)
     return best, f"{_called(best)} was chosen among {len(choices)}: {reason}"
+
+
+def likeliest(choices: Sequence[Quantization]) -> Quantization:
+    """What most machines take. `choices` must not be empty."""
+    return best_for(choices, Terms(Budget(_PLENTY)))[0]
 
 
 def projector(files: Sequence[RemoteFile]) -> RemoteFile | None:

@@ -83,6 +83,8 @@ async def test_the_choice_counts_the_cache_of_the_model_s_own_dimensions(tmp_pat
         hub.add_repo(REPO, {"m.Q4_K_M.gguf": large, "m.Q2_K.gguf": small})
         one = await make_plan(spec(hub, tmp_path, ram_bytes=400_000_000, n_parallel=1), Hub(hub.url))
         four = await make_plan(spec(hub, tmp_path, ram_bytes=400_000_000, n_parallel=4), Hub(hub.url))
+        sent = hub.bytes_sent("m.Q4_K_M.gguf"), hub.bytes_sent("m.Q2_K.gguf")
+    assert sent == (2 * HEADER_BYTES, 0), "asked is what is fetched most likely"
     assert [file.name for file in one.files] == ["m.Q4_K_M.gguf"]
     assert [file.name for file in four.files] == ["m.Q2_K.gguf"]
     assert "4 x 4096 tokens" not in one.note
