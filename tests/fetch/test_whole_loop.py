@@ -92,6 +92,23 @@ def test_a_deleted_model_takes_all_along_that_its_download_wrote_and_nothing_els
     assert sorted(path.name for path in online.models.iterdir()) == ["smol"]
 
 
+def test_other_quantizations_that_its_download_wrote_go_with_a_model_unless_a_manifest_uses_them(
+    online: Daemon, hub: TestHub, tmp_path: Path
+) -> None:
+    for name in ("Q2_K", "Q4_0", "Q8_0"):
+        write_model(tmp_path / f"t.{name}.gguf")
+    contents = {f"t.{name}.gguf": tmp_path / f"t.{name}.gguf" for name in ("Q2_K", "Q4_0", "Q8_0")}
+    hub.add_repo(REPO, contents)
+    folder = online.drop("t", {"origin": REPO, "import_format": "default"})
+    online.wait_state("t", "downloaded", "running")
+    online.wait_state("t.Q2_K", "downloaded", "running")
+    (folder / "kept.json").write_text('{"download_url": "t.Q8_0.gguf"}')
+    online.wait_state("kept", "downloaded", "running")
+    assert online.call("DELETE", "/v1/models/t")[0] == 200
+    until(lambda: tree(online.models) == ["t/kept.json", "t/t.Q8_0.gguf"], what="the rest is gone")
+    online.wait_state("t.Q2_K", "")
+
+
 def test_progress_pause_resume_and_the_right_bytes(online: Daemon, hub: TestHub, tmp_path: Path) -> None:
     path = big(hub, tmp_path, bytes_per_s=8_000_000)
     online.drop("big", {"origin": REPO})
