@@ -116,11 +116,13 @@ class Download:
             ):
                 await in_thread(self._drop_part)
                 return False
+            # Before the lock: who gives up removes the record last, and leaves a part that is locked by then.
+            theirs = await in_thread(self._record.of_others, self.file.name)
             if await in_thread(self.part.open):
                 break
             await asyncio.sleep(OTHERS_POLL_S)
         with disk_faults(self.part.path):
-            await in_thread(self._take_up)
+            await in_thread(self._take_up, theirs)
         if await in_thread(lambda: look_at(self.file, self.target, is_trusted=False)) is not Found.NOTHING:
             await in_thread(self.part.remove)  # who had it before us has just given it its name
             return False
@@ -130,17 +132,16 @@ class Download:
         if self._earlier is not None:
             remove_part(self.part.path, self._earlier.inode)
 
-    def _take_up(self) -> None:
+    def _take_up(self, theirs: Sequence[Entry]) -> None:
         """Go on with what is there if that is ours, or of another fetch that wants the same. Raises OSError,
         FetchError."""
         inode = self.part.inode
-        mine = self._earlier if self._earlier is not None and self._earlier.inode == inode else None
-        theirs = self._record.others_entry(self.file.name, inode)
-        if mine is None and theirs is None and not self.part.is_empty:
+        known = [entry for entry in (self._earlier, *theirs) if entry is not None and entry.inode == inode]
+        if not known and not self.part.is_empty:
             self.part.close()
             words = f"{self.part.path} belongs to another download: finish it or remove that file"
             raise FetchError(Code.IN_THE_WAY, words)
-        kept = max((list(entry.done()) for entry in (mine, theirs) if entry), key=_count, default=[])
+        kept = max((list(entry.done()) for entry in known), key=_count, default=[])
         if kept != self.kept:
             self.ranges = self._ranges(kept)
         self.kept, self._is_resumed = kept, bool(kept)

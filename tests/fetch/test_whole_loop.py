@@ -171,6 +171,13 @@ def interrupt(daemon: Daemon, hub: TestHub, tmp_path: Path, how: str) -> Path:
     return folder
 
 
+def test_a_folder_that_goes_while_its_download_rests_leaves_no_record(
+    online: Daemon, hub: TestHub, tmp_path: Path
+) -> None:
+    shutil.rmtree(interrupt(online, hub, tmp_path, "paused"))
+    until(lambda: list(online.models.iterdir()) == [], what="the record is gone")
+
+
 @pytest.mark.parametrize("how", ["paused", "in back-off"])
 def test_a_manifest_that_goes_while_its_download_rests_takes_the_part_along(
     online: Daemon, hub: TestHub, tmp_path: Path, how: str
