@@ -189,6 +189,20 @@ def test_a_manifest_that_goes_while_its_download_rests_takes_the_part_along(
     online.wait_state("big.Q4_0", "downloaded", "running")
 
 
+def test_an_edit_of_what_is_wanted_stops_the_download_and_what_came_goes(
+    online: Daemon, hub: TestHub, tmp_path: Path
+) -> None:
+    path = big(hub, tmp_path, bytes_per_s=4_000_000)
+    hub.add_repo(REPO, {"big.Q4_0.gguf": path, "other.gguf": tmp_path / "big.gguf"})
+    hub.file(REPO, "big.Q4_0.gguf").slow_bytes_per_s = 4_000_000
+    folder = online.drop("big", {"origin": REPO, "download_url": "big.Q4_0.gguf"})
+    until(lambda: ((online.model("big") or {}).get("progress") or {}).get("done_bytes"))
+    (folder / "big.json").write_text(json.dumps({"origin": REPO, "download_url": "other.gguf"}))
+    online.wait_state("big", "downloaded", "running")
+    assert tree(online.models) == ["big/big.json", "big/other.gguf"]
+    assert hub.bytes_sent("big.Q4_0.gguf") < path.stat().st_size
+
+
 def test_a_file_dropped_by_hand_under_a_manifest_without_origin_ends_an_interrupted_download(
     online: Daemon, hub: TestHub, tmp_path: Path
 ) -> None:
