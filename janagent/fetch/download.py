@@ -23,6 +23,7 @@ from janagent.fetch.part import (
     look_at,
     new_digest,
     refuse_stand_in,
+    taken_away,
 )
 from janagent.fetch.place import Place
 from janagent.fetch.plan import RemoteFile
@@ -74,6 +75,8 @@ class Download:
         self._is_known = False
         """Its server has answered once."""
         self._is_sequential = False
+        self._is_settled = False
+        """Its `.part` may go: it gets its name, or was wrong."""
         self._active = self._restarts = self._cuts = 0
         self._must_restart = False
         self._grown = asyncio.Event()
@@ -148,6 +151,13 @@ class Download:
         self._record.owns(self.file.name, inode, kept)
         if not kept:
             self.part.empty()
+
+    async def check(self) -> None:
+        """Raises FetchError if somebody took the `.part` away: all that comes would be for nothing."""
+        if self.is_open and not self._is_settled and await in_thread(self.part.is_gone):
+            if self._is_settled:  # it got its name in this very moment
+                return
+            raise taken_away(self.part.path)
 
     def close(self) -> None:
         """Leave the `.part` for a later fetch, if there is anything in it."""
@@ -291,6 +301,7 @@ class Download:
         if (wanted := expected(self.file)) is not None and digest.hexdigest() != wanted:
             await self._wrong()
             return await self.verify_and_place()
+        self._is_settled = True
         with disk_faults(self.target):
             await in_thread(self._place, ranges.size_bytes)
         self.is_placed = True
@@ -317,6 +328,7 @@ class Download:
         """What an earlier process left may be lost by a power failure: then it is worth a second try."""
         if self._is_resumed:
             return await self.restart()
+        self._is_settled = True
         await in_thread(self.part.remove)
         words = f"{self.file.name} came with another hash than it should have: its server has a wrong copy"
         raise FetchError(Code.WRONG_HASH, words, is_permanent=True)
