@@ -14,7 +14,7 @@ help:
 	@echo "make run       set up everything and start janagent in the foreground (ROOT=folder, RUN_FLAGS=flags of serve)"
 	@echo "make test      set up everything, then lint, types, layers and tests"
 	@echo "make bench     the measured comparisons (builds llama-server once, about 7 minutes)"
-	@echo "make campaign  kill -9 at a hundred random moments of downloads (about 10 minutes)"
+	@echo "make campaign  kill -9 at a hundred random moments of downloads (about 6 minutes)"
 	@echo "make clean     remove what was set up"
 
 # What must be there before pip can work, by Debian's names, and the further programs in $(1). Installed when

@@ -62,7 +62,7 @@ class RemoveFiles:
     ticket: int
     entry: ModelEntry
     used: frozenset[str] = frozenset()
-    """Real paths of what other models use."""
+    """Real paths that have to stay for the sake of other models."""
 
 
 @dataclass(frozen=True, slots=True)

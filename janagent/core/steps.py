@@ -182,8 +182,7 @@ class Steps:
     def fits_now(self, model: Model) -> bool:
         """The settings the model should have fit the budget there is now."""
         try:
-            init, _ = effective(model, model.entry)
-            fit(model.entry, init, key="", budget=self._world.budget)
+            fit(model.entry, effective(model, model.entry)[0], key="", budget=self._world.budget)
         except Refusal:
             return False
         return True
@@ -224,9 +223,10 @@ class Steps:
 
     def _removal(self, model: Model, ticket: int) -> RemoveFiles:
         """With who uses what at this moment: a user that was deleted a second ago is none."""
-        others = (m for m in self._world.models.values() if m is not model and m.is_present)
-        used = frozenset(str(b.real_path) for m in others if not m.is_deleting for b in m.entry.binaries)
-        binaries = tuple(replace(b, shared=str(b.real_path) in used) for b in model.entry.binaries)
+        others = [m for m in self._world.models.values() if m is not model and m.is_present]
+        shared = {b.real_path for m in others if not m.is_deleting for b in m.entry.binaries}
+        binaries = tuple(replace(b, shared=b.real_path in shared) for b in model.entry.binaries)
+        used = frozenset(path for m in others if not m.is_deleting for path in m.entry.needs)
         return RemoveFiles(model.key, ticket, replace(model.entry, binaries=binaries), used)
 
     def _answer_start(self, model: Model, now: float) -> None:

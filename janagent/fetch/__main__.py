@@ -30,7 +30,11 @@ log = logging.getLogger(__name__)
 def main() -> int:
     """Fetch what the first line on stdin asks for; returns the exit status."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each request, with its URL
+    for library in (
+        "httpx",
+        "httpx2",
+    ):  # whichever huggingface_hub uses: a line for each request, with its URL
+        logging.getLogger(library).setLevel(logging.WARNING)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the daemon decides
     status = StatusPipe.from_environment()
     lifeline = Lifeline()

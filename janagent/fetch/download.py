@@ -24,6 +24,7 @@ from janagent.fetch.part import (
     look_at,
     new_digest,
     refuse_stand_in,
+    taken_away,
 )
 from janagent.fetch.place import Place
 from janagent.fetch.plan import RemoteFile
@@ -75,6 +76,8 @@ class Download:
         self._is_known = False
         """Its server has answered once."""
         self._is_sequential = False
+        self._is_settled = False
+        """Its `.part` may go: it gets its name, or was wrong."""
         self._active = self._restarts = self._cuts = 0
         self._must_restart = False
         self._grown = asyncio.Event()
@@ -117,11 +120,13 @@ class Download:
             ):
                 await in_thread(self._drop_part)
                 return False
+            # Before the lock: who gives up removes the record last, and leaves a part that is locked by then.
+            theirs = await in_thread(self._record.of_others, self.file.name)
             if await in_thread(self.part.open):
                 break
             await asyncio.sleep(OTHERS_POLL_S)
         with disk_faults(self.part.path):
-            await in_thread(self._take_up)
+            await in_thread(self._take_up, theirs)
         if await in_thread(lambda: look_at(self.file, self.target, is_trusted=False)) is not Found.NOTHING:
             await in_thread(self.part.remove)  # who had it before us has just given it its name
             return False
@@ -146,23 +151,29 @@ class Download:
         if self._earlier is not None:
             remove_part(self.part.path, self._earlier.inode)
 
-    def _take_up(self) -> None:
+    def _take_up(self, theirs: Sequence[Entry]) -> None:
         """Go on with what is there if that is ours, or of another fetch that wants the same. Raises OSError,
         FetchError."""
         inode = self.part.inode
-        mine = self._earlier if self._earlier is not None and self._earlier.inode == inode else None
-        theirs = self._record.others_entry(self.file.name, inode)
-        if mine is None and theirs is None and not self.part.is_empty:
+        known = [entry for entry in (self._earlier, *theirs) if entry is not None and entry.inode == inode]
+        if not known and not self.part.is_empty:
             self.part.close()
             words = f"{self.part.path} belongs to another download: finish it or remove that file"
             raise FetchError(Code.IN_THE_WAY, words)
-        kept = max((list(entry.done()) for entry in (mine, theirs) if entry), key=_count, default=[])
+        kept = max((list(entry.done()) for entry in known), key=_count, default=[])
         if kept != self.kept:
             self.ranges = self._ranges(kept)
         self.kept, self._is_resumed = kept, bool(kept)
         self._record.owns(self.file.name, inode, kept)
         if not kept:
             self.part.empty()
+
+    async def check(self) -> None:
+        """Raises FetchError if somebody took the `.part` away: all that comes would be for nothing."""
+        if self.is_open and not self._is_settled and await in_thread(self.part.is_gone):
+            if self._is_settled:  # it got its name in this very moment
+                return
+            raise taken_away(self.part.path)
 
     def close(self) -> None:
         """Leave the `.part` for a later fetch, if there is anything in it."""
@@ -306,6 +317,7 @@ class Download:
         if (wanted := expected(self.file)) is not None and digest.hexdigest() != wanted:
             await self._wrong()
             return await self.verify_and_place()
+        self._is_settled = True
         with disk_faults(self.target):
             await in_thread(self._place, ranges.size_bytes)
         self.is_placed = True
@@ -332,6 +344,7 @@ class Download:
         """What an earlier process left may be lost by a power failure: then it is worth a second try."""
         if self._is_resumed:
             return await self.restart()
+        self._is_settled = True
         await in_thread(self.part.remove)
         words = f"{self.file.name} came with another hash than it should have: its server has a wrong copy"
         raise FetchError(Code.WRONG_HASH, words, is_permanent=True)

@@ -145,6 +145,12 @@ def in_the_way(path: Path, what: str) -> FetchError:
     return FetchError(Code.IN_THE_WAY, words, is_permanent=True)
 
 
+def taken_away(path: Path) -> FetchError:
+    """What was written so far is nowhere any more."""
+    words = f"{path} was removed or replaced while it was written: it is fetched again"
+    return FetchError(Code.DISK_ERROR, words)
+
+
 def is_own(path: Path, inode: int | None) -> bool:
     """Whether the file at `path` is the one that a record calls its own."""
     try:
@@ -209,6 +215,12 @@ class Part:
         """Whether the path still leads to the open file, and not to one of somebody else."""
         return is_own(self.path, self.inode)
 
+    def is_gone(self) -> bool:
+        """Somebody removed or replaced it; or its disk is gone."""
+        with contextlib.suppress(OSError):  # closed meanwhile
+            return not self._is_there()
+        return False
+
     def write(self, chunks: Sequence[bytes], offset: int) -> None:
         """Write these bytes there. Raises FetchError."""
         data = memoryview(chunks[0] if len(chunks) == 1 else b"".join(chunks))
@@ -229,8 +241,7 @@ class Part:
                 os.ftruncate(self._fd, size_bytes)
             os.fdatasync(self._fd)
             if not self._is_there():
-                words = f"{self.path} was removed or replaced while it was written: it is fetched again"
-                raise FetchError(Code.DISK_ERROR, words)
+                raise taken_away(self.path)
             try:
                 os.link(self.path, self.target)
             except FileExistsError:

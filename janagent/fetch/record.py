@@ -92,24 +92,23 @@ class Record:
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return "", {}
 
-    def others_entry(self, name: str, inode: int) -> Entry | None:
-        """What another fetch notes of the `.part` with this inode, if it wants the very same content there.
+    def of_others(self, name: str) -> list[Entry]:
+        """What other fetches note of this file, where they want the very same content at the same place.
 
-        Only a hash can say that; and should both write the file in turns, only the hash can tell in the end
+        Only a hash can say that; and should two write the file in turns, only the hash can tell in the end
         that nothing of one was lost to the other.
         """
-        mine, place = self._entries[name], join(parent(self.key), name)
+        mine, place, found = self._entries[name], join(parent(self.key), name), []
         for path in sorted(self._path.parent.glob("*.json")):
             try:
                 said = json.loads(path.read_bytes())
                 folder, entries = parent(said["key"]), [_entry(file) for file in said["files"]]
             except (OSError, ValueError, KeyError, TypeError, AttributeError):
                 continue
-            for other in entries:
-                is_same = mine.identity is not None and other.identity == mine.identity
-                if is_same and other.inode == inode and join(folder, other.name) == place:
-                    return other
-        return None
+            if said["key"] != self.key and mine.identity is not None:
+                there = [entry for entry in entries if join(folder, entry.name) == place]
+                found += [entry for entry in there if entry.identity == mine.identity]
+        return found
 
     def begin(self, entries: Iterable[Entry], done: Mapping[str, Iterable[Interval]]) -> None:
         """Write it: these files are wanted, and `done` of them is there. Raises OSError."""

@@ -239,6 +239,8 @@ class _Transfer:
             ticks += 1
             if ticks % 10 == 0:
                 await in_thread(check_space, self._downloads, self._folder)
+                for download in self._downloads:
+                    await download.check()
 
     def _progress(self, files: int) -> Progress:
         now = asyncio.get_running_loop().time()

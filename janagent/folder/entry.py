@@ -106,6 +106,16 @@ class ModelEntry:
         return self.is_interrupted or (self.fault.code == "missing" and not self.binaries)
 
     @property
+    def needs(self) -> tuple[str, ...]:
+        """Real paths that the removal of another model has to spare.
+
+        A file without a manifest stands for itself alone, and may go with the fetch that wrote it; what such
+        a link leads to may not.
+        """
+        real_paths = [(str(binary.real_path), binary.path) for binary in self.binaries]
+        return tuple(real for real, path in real_paths if self.has_manifest or not real.endswith(f"/{path}"))
+
+    @property
     def size_bytes(self) -> int:
         """Bytes of all its binaries."""
         return sum(binary.size_bytes for binary in self.binaries)

@@ -1,4 +1,4 @@
-"""Runs the campaigns: what takes too long for every test run. The first wrong outcome ends it with an error."""
+"""Runs the campaigns: what takes too long for every test run. The first wrong outcome is an error."""
 
 import argparse
 import random

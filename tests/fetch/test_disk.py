@@ -137,6 +137,21 @@ def test_a_file_that_begins_after_its_disk_went_is_not_made_below_the_mount_poin
         assert (listing(models) if is_mounted else os.path.lexists(models)) in ([], False)
 
 
+async def test_a_part_that_somebody_removes_is_missed_at_once(hub: TestHub, tmp_path: Path):
+    hub.file(REPO, "model.gguf").slow_bytes_per_s = 500_000
+    fetching = create_task(bring(hub, tmp_path), name="a fetch")
+    await eventually(lambda: hub.bytes_sent("model.gguf") > 0)
+    (tmp_path / "model.gguf.part").unlink()
+    with pytest.raises(FetchError, match="removed or replaced") as caught:
+        await fetching
+    assert (caught.value.code, caught.value.is_permanent) == ("disk_error", False)
+    assert hub.bytes_sent("model.gguf") < len(LARGE)
+    hub.file(REPO, "model.gguf").slow_bytes_per_s = None
+    await bring(hub, tmp_path)
+    assert (tmp_path / "model.gguf").read_bytes() == LARGE
+    assert listing(tmp_path) == ["model.gguf"]
+
+
 async def test_a_disk_that_goes_in_the_middle_gets_nothing_below_its_mount_point(
     hub: TestHub, tmp_path: Path
 ):
@@ -151,5 +166,6 @@ async def test_a_disk_that_goes_in_the_middle_gets_nothing_below_its_mount_point
         take_away(models, is_mounted=is_mounted)
         with pytest.raises(FetchError) as caught:
             await fetching
+        assert hub.bytes_sent("model.gguf") < len(LARGE), "it is noticed at once"
         assert (caught.value.code, caught.value.is_permanent) == ("disk_error", False)
         assert (listing(models) if is_mounted else os.path.lexists(models)) in ([], False)

@@ -78,6 +78,14 @@ async def test_a_wait_that_is_longer_than_we_stay_is_handed_on(
     assert (error.code, error.is_permanent, error.retry_after_s) == ("server_error", False, 120)
 
 
+async def test_a_wait_may_be_told_as_a_date(hub: TestHub, hosted: HostedFile, tmp_path: Path):
+    hosted.fail_status, hosted.is_retry_a_date, hosted.retry_after_s = 429, True, 120
+    error = await error_of(hub, tmp_path)
+    assert error.code == "rate_limited"
+    assert error.retry_after_s is not None
+    assert 110 < error.retry_after_s <= 121
+
+
 async def test_a_server_without_range_that_is_cut_begins_again(
     hub: TestHub, hosted: HostedFile, tmp_path: Path
 ):

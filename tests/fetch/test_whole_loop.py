@@ -132,6 +132,23 @@ def test_a_deleted_model_takes_all_along_that_its_download_wrote_and_nothing_els
     assert sorted(path.name for path in online.models.iterdir()) == ["smol"]
 
 
+def test_other_quantizations_that_its_download_wrote_go_with_a_model_unless_a_manifest_uses_them(
+    online: Daemon, hub: TestHub, tmp_path: Path
+) -> None:
+    for name in ("Q2_K", "Q4_0", "Q8_0"):
+        write_model(tmp_path / f"t.{name}.gguf")
+    contents = {f"t.{name}.gguf": tmp_path / f"t.{name}.gguf" for name in ("Q2_K", "Q4_0", "Q8_0")}
+    hub.add_repo(REPO, contents)
+    folder = online.drop("t", {"origin": REPO, "import_format": "default"})
+    online.wait_state("t", "downloaded", "running")
+    online.wait_state("t.Q2_K", "downloaded", "running")
+    (folder / "kept.json").write_text('{"download_url": "t.Q8_0.gguf"}')
+    online.wait_state("kept", "downloaded", "running")
+    assert online.call("DELETE", "/v1/models/t")[0] == 200
+    until(lambda: tree(online.models) == ["t/kept.json", "t/t.Q8_0.gguf"], what="the rest is gone")
+    online.wait_state("t.Q2_K", "")
+
+
 def test_progress_pause_resume_and_the_right_bytes(online: Daemon, hub: TestHub, tmp_path: Path) -> None:
     path = big(hub, tmp_path, bytes_per_s=8_000_000)
     online.drop("big", {"origin": REPO})
@@ -194,6 +211,13 @@ def interrupt(daemon: Daemon, hub: TestHub, tmp_path: Path, how: str) -> Path:
     return folder
 
 
+def test_a_folder_that_goes_while_its_download_rests_leaves_no_record(
+    online: Daemon, hub: TestHub, tmp_path: Path
+) -> None:
+    shutil.rmtree(interrupt(online, hub, tmp_path, "paused"))
+    until(lambda: list(online.models.iterdir()) == [], what="the record is gone")
+
+
 @pytest.mark.parametrize("how", ["paused", "in back-off"])
 def test_a_manifest_that_goes_while_its_download_rests_takes_the_part_along(
     online: Daemon, hub: TestHub, tmp_path: Path, how: str
@@ -203,6 +227,20 @@ def test_a_manifest_that_goes_while_its_download_rests_takes_the_part_along(
     until(lambda: tree(online.models) == [], what="the part and the record are gone")
     write_model(folder / "big.Q4_0.gguf")
     online.wait_state("big.Q4_0", "downloaded", "running")
+
+
+def test_an_edit_of_what_is_wanted_stops_the_download_and_what_came_goes(
+    online: Daemon, hub: TestHub, tmp_path: Path
+) -> None:
+    path = big(hub, tmp_path, bytes_per_s=4_000_000)
+    hub.add_repo(REPO, {"big.Q4_0.gguf": path, "other.gguf": tmp_path / "big.gguf"})
+    hub.file(REPO, "big.Q4_0.gguf").slow_bytes_per_s = 4_000_000
+    folder = online.drop("big", {"origin": REPO, "download_url": "big.Q4_0.gguf"})
+    until(lambda: ((online.model("big") or {}).get("progress") or {}).get("done_bytes"))
+    (folder / "big.json").write_text(json.dumps({"origin": REPO, "download_url": "other.gguf"}))
+    online.wait_state("big", "downloaded", "running")
+    assert tree(online.models) == ["big/big.json", "big/other.gguf"]
+    assert hub.bytes_sent("big.Q4_0.gguf") < path.stat().st_size
 
 
 def test_a_file_dropped_by_hand_under_a_manifest_without_origin_ends_an_interrupted_download(

@@ -18,7 +18,7 @@ from tests.fetch.hub import TestHub
 REPO = "owner/repo"
 LARGE = random.Random(1).randbytes(9_000_001)
 SMALL = b"a small file\n"
-QUICK = Limits(stall_s=0.5, give_up_s=1.5, backoff_s=0.02, longest_backoff_s=0.1)
+QUICK = Limits(stall_s=1.0, give_up_s=3.0, backoff_s=0.02, longest_backoff_s=0.1)
 
 
 def remote(hub: TestHub, name: str = "model.gguf", content: bytes = LARGE) -> RemoteFile:
