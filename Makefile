@@ -8,13 +8,14 @@ RUN_FLAGS :=
 ROOT_FLAG = $(if $(ROOT),--root '$(ROOT)')
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types layers unit bench clean
+.PHONY: help run test lint types layers unit bench campaign clean
 
 help:
-	@echo "make run    set up everything and start janagent in the foreground (ROOT=folder, RUN_FLAGS=flags of serve)"
-	@echo "make test   set up everything, then lint, types, layers and tests"
-	@echo "make bench  the measured comparisons (builds llama-server once, about 7 minutes)"
-	@echo "make clean  remove what was set up"
+	@echo "make run       set up everything and start janagent in the foreground (ROOT=folder, RUN_FLAGS=flags of serve)"
+	@echo "make test      set up everything, then lint, types, layers and tests"
+	@echo "make bench     the measured comparisons (builds llama-server once, about 7 minutes)"
+	@echo "make campaign  kill -9 at a hundred random moments of downloads (about 6 minutes)"
+	@echo "make clean     remove what was set up"
 
 # What must be there before pip can work, by Debian's names, and the further programs in $(1). Installed when
 # this may be done without asking anybody (root, apt-get), else named.
@@ -72,6 +73,9 @@ test: lint types layers unit
 
 bench: $(VENV)/.test-ready
 	$(BIN)/python -m tests.benchmarks
+
+campaign: $(VENV)/.test-ready
+	$(BIN)/python -m tests.campaigns
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

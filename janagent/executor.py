@@ -22,8 +22,17 @@ from janagent.children.logs import LogRing
 from janagent.children.pool import EnginePool
 from janagent.children.spawn import Child
 from janagent.core import events as ev
-from janagent.core.actions import RemoveFiles, StartEngine, StartFetch, StopEngine, StopFetch, Work
+from janagent.core.actions import (
+    DiscardFetch,
+    RemoveFiles,
+    StartEngine,
+    StartFetch,
+    StopEngine,
+    StopFetch,
+    Work,
+)
 from janagent.fetchers import Fetchers
+from janagent.folder import brought
 from janagent.folder.entry import ModelEntry, Role
 from janagent.folder.records import discard
 from janagent.folder.removal import remove_files
@@ -137,6 +146,8 @@ class Executor:
                 self._spawn(self._fetchers.run(action), name=f"fetch {action.entry.id}")
             case StopFetch():
                 self._spawn(self._fetchers.stop(action), name=f"stop fetch {action.fetch}")
+            case DiscardFetch():
+                self._spawn(self._fetchers.discard(action), name=f"discard fetch of {action.key}")
             case RemoveFiles():
                 self._spawn(self._remove_files(action), name=f"remove {action.key}")
             case _:
@@ -225,8 +236,7 @@ class Executor:
     async def _remove_files(self, action: RemoveFiles) -> None:
         error: str | None = None
         try:
-            await asyncio.to_thread(remove_files, action.entry, models=self._models)
-            await asyncio.to_thread(discard, self._models, action.key)
+            await asyncio.to_thread(self._remove_all, action)
         except OSError as problem:
             error = f"{problem.filename or action.entry.path}: {problem.strerror or problem}"
         except Exception as problem:  # whoever waits must hear of it
@@ -234,6 +244,12 @@ class Executor:
             error = f"{action.entry.path}: {problem}"
         log.info("removed the files of %s%s", action.entry.id, f" in part: {error}" if error else "")
         self._post(ev.FilesRemoved(action.key, action.ticket, error))
+
+    def _remove_all(self, action: RemoveFiles) -> None:
+        also = brought.written_for(self._models, action.key, used=action.used)
+        remove_files(action.entry, models=self._models, also=also)
+        brought.forget(self._models, action.key)
+        discard(self._models, action.key)
 
 
 def engine_spec(action: StartEngine, socket_path: Path, *, queue_limit: int) -> wire.EngineSpec:

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +16,15 @@ from janagent.children import wire
 from janagent.children.logs import LogRing
 from janagent.children.spawn import Child
 from janagent.core import events as ev
-from janagent.core.actions import StartFetch, StopFetch
+from janagent.core.actions import DiscardFetch, StartFetch, StopFetch
+from janagent.core.memory import Budget
+from janagent.folder import brought
+from janagent.folder.defaults import defaults_path
+from janagent.folder.entry import Condition, ModelEntry
 from janagent.folder.fault import Fault
 from janagent.folder.listing import join, parent
-from janagent.folder.records import discard, open_fetches, record_path
+from janagent.folder.origin import ImportFormat
+from janagent.folder.records import discard, open_fetch, open_fetches, record_path
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +33,6 @@ HUB_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH")
 """Secrets that other children are not given."""
 STOP_GRACE_S = 0.5
 """What it has is on disk at any moment: there is nothing to wait for."""
-INTERVAL_S = 0.1
-"""No more than ten times a second are people told how far a fetch is."""
 
 
 @dataclass(slots=True)
@@ -38,9 +41,8 @@ class _Fetcher:
 
     action: StartFetch
     child: Child | None = None
-    stop: StopFetch | None = None
+    is_stopped: bool = False
     outcome: wire.Fetched | wire.FetchFailed | None = None
-    told_at: float = 0.0
 
 
 class Fetchers:
@@ -51,26 +53,31 @@ class Fetchers:
         *,
         models: Path,
         hub_endpoint: str | None,
+        budget: Callable[[], Budget],
         post: Callable[[ev.Event], None],
         logs_of: Callable[[str], LogRing],
         look: Callable[[str, set[str]], Awaitable[None]],
         argv: Sequence[str] = FETCH_ARGV,
     ) -> None:
-        """`look` has a folder below `models` read again, and is told which files there have their last byte:
-        what came is known before the end is told."""
+        """`budget` tells what a choice among quantizations has to fit. `look` has a folder below `models`
+        read again, and is told which files there have their last byte: what came is known before the end is
+        told."""
         self._models = models
         self._hub_endpoint = hub_endpoint
+        self._budget = budget
         self._post = post
         self._logs_of = logs_of
         self._look = look
         self._argv = tuple(argv)
         self._fetchers: dict[int, _Fetcher] = {}
 
-    def sweep(self, known: Container[str]) -> None:
-        """Give up fetches of models that left the folder while no daemon ran. Blocks on the file system."""
+    def sweep(self, entries: Mapping[str, ModelEntry]) -> None:
+        """Give up fetches of models that left the folder while no daemon ran, or became complete without
+        them. Blocks on the file system."""
         for key in open_fetches(self._models):
-            if key not in known:
+            if key not in entries or entries[key].condition is Condition.COMPLETE:
                 discard(self._models, key)
+        brought.sweep(self._models, entries)
 
     def kill_all(self) -> None:
         """At the end of the daemon: what they have is kept for resuming."""
@@ -92,8 +99,6 @@ class Fetchers:
             del self._fetchers[action.fetch]
             if fetcher.child is not None:
                 fetcher.child.kill()  # harmless once it has ended
-            if fetcher.stop is not None and fetcher.stop.is_final:
-                await asyncio.to_thread(discard, self._models, action.entry.key)
             if isinstance(fetcher.outcome, wire.Fetched):
                 folder = parent(action.entry.key)
                 await self._look(folder, {join(folder, name) for name in fetcher.outcome.files})
@@ -104,20 +109,35 @@ class Fetchers:
         fetcher = self._fetchers.get(action.fetch)
         if fetcher is None:
             return
-        fetcher.stop = action
+        fetcher.is_stopped = True
         if fetcher.child is not None:
             await fetcher.child.stop(grace_s=STOP_GRACE_S)
+
+    async def discard(self, action: DiscardFetch) -> None:
+        """Remove what an unfinished fetch left, and have the folders read again that it kept names in."""
+        try:
+            fetch = await asyncio.to_thread(open_fetch, self._models, action.key)
+            await asyncio.to_thread(discard, self._models, action.key)
+            log.info("removed what the unfinished fetch of %s left", action.key)
+            paths = fetch.paths() if fetch is not None else frozenset[str]()
+            for folder in sorted({parent(path) for path in (action.key, *paths)}):
+                await self._look(folder, set())
+        except Exception:
+            log.exception("what the fetch of %s left could not be removed", action.key)
+        finally:
+            self._post(ev.FetchDiscarded(action.key))
 
     async def _live(self, fetcher: _Fetcher) -> ev.FetchEnded:
         action = fetcher.action
         logs = self._logs_of(action.entry.key)
-        spec = fetch_spec(action, models=self._models, hub_endpoint=self._hub_endpoint)
+        budget = self._budget()
+        spec = fetch_spec(action, models=self._models, hub_endpoint=self._hub_endpoint, budget=budget)
         log.info("fetching the files of %s", action.entry.id)
         child = await Child.spawn(
             self._argv, logs=logs, name=f"fetcher of {action.entry.id}", env=hub_environment(os.environ)
         )
         fetcher.child = child
-        if fetcher.stop is not None:  # asked to stop before there was anything to stop
+        if fetcher.is_stopped:  # asked to stop before there was anything to stop
             child.kill()
         await child.send(wire.encode(spec))
         async for line in child.status():
@@ -143,22 +163,23 @@ class Fetchers:
                 logs.add(f"janagent: fetching {line.files} files, {line.total_bytes:,} bytes. {line.note}")
                 self._post(ev.FetchPlanned(action.fetch, line.note))
             case wire.Fetching():
-                now = asyncio.get_running_loop().time()
-                if now - fetcher.told_at >= INTERVAL_S or line.done_bytes >= line.total_bytes:
-                    fetcher.told_at = now
-                    self._post(ev.FetchAdvanced(action.fetch, line.model_dump(exclude={"event"})))
+                self._post(ev.FetchAdvanced(action.fetch, line.model_dump(exclude={"event"})))
             case wire.Fetched() | wire.FetchFailed():
                 fetcher.outcome = line
             case _:
                 pass  # an engine's words; no fetcher says them
 
 
-def fetch_spec(action: StartFetch, *, models: Path, hub_endpoint: str | None) -> wire.FetchSpec:
+def fetch_spec(
+    action: StartFetch, *, models: Path, hub_endpoint: str | None, budget: Budget
+) -> wire.FetchSpec:
     """What a fetcher is told."""
     entry, manifest = action.entry, action.entry.manifest
+    is_janhq = manifest.effective_import_format is ImportFormat.JANHQ
     return wire.FetchSpec.model_validate(
         {
             "key": entry.key,
+            "artifact_key": entry.artifact_key,
             "model_id": entry.id,
             "folder": str((models / entry.key).parent),
             "record_path": str(record_path(models, entry.key)),
@@ -167,10 +188,10 @@ def fetch_spec(action: StartFetch, *, models: Path, hub_endpoint: str | None) ->
             "download_url": manifest.download_url,
             "files": manifest.files,
             "hub_endpoint": hub_endpoint,
-            "ram_bytes": max(action.budget.ram_bytes, 0),
-            "gpu_bytes": max(action.budget.gpu_bytes, 0),
-            "ctx_len": manifest.init.ctx_len,
-            "n_parallel": manifest.init.n_parallel,
+            "ram_bytes": max(budget.ram_bytes, 0),
+            "gpu_bytes": max(budget.gpu_bytes, 0),
+            "defaults_path": str(defaults_path(models, entry.artifact_key)) if is_janhq else None,
+            **{name: getattr(manifest.init, name) for name in wire.MEMORY_SETTINGS},
         }
     )
 

@@ -1,5 +1,6 @@
 """How much memory models may use, measured now. Owned by `runtime`; the rule is in `children.machine`."""
 
+import threading
 from typing import Any
 
 from janagent.children import machine
@@ -8,6 +9,8 @@ from janagent.core.memory import Budget
 
 WORTH_TELLING = 0.02
 """Share of the budget by which use or budget must move before listeners are told."""
+PROBE_WAIT_S = 30.0
+"""Longer than the probe may take; it ends in any case."""
 
 
 class MemoryWatch:
@@ -18,11 +21,21 @@ class MemoryWatch:
     def __init__(self, settings: Settings) -> None:
         self._explicit_bytes = settings.memory_budget
         self._gpus: list[machine.Gpu] = []
+        self._is_probed = threading.Event()
         self.used_bytes = 0
 
     async def probe(self) -> None:
         """Ask a short child process about GPUs, once."""
-        self._gpus = await machine.probe_gpus()
+        try:
+            self._gpus = await machine.probe_gpus()
+        finally:
+            self._is_probed.set()
+
+    def capacity(self) -> Budget:
+        """What engines may use in all when nothing else runs. Blocks until the probe has ended."""
+        self._is_probed.wait(PROBE_WAIT_S)
+        ram = machine.memory_capacity_bytes(explicit_bytes=self._explicit_bytes)
+        return Budget(ram, sum(machine.gpu_capacity_bytes(gpu) for gpu in self._gpus))
 
     def budget(self, used_bytes: int, held_bytes: int) -> Budget:
         """What engines may use in all, given their resident memory and the part that only their end frees."""

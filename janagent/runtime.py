@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, assert_never
+from typing import Any, Self
 
 from janagent import __version__, aio, paths
 from janagent.children.client import EngineClient
@@ -21,16 +21,7 @@ from janagent.children.logs import LogRing
 from janagent.children.pool import ENGINE_ARGV, EnginePool
 from janagent.config import Settings
 from janagent.core import events as ev
-from janagent.core.actions import (
-    Answer,
-    GrantLease,
-    RefuseLease,
-    RemoveFiles,
-    StartEngine,
-    StartFetch,
-    StopEngine,
-    StopFetch,
-)
+from janagent.core.actions import Answer, GrantLease, RefuseLease
 from janagent.core.faults import Refusal
 from janagent.core.limits import Limits
 from janagent.core.machine import Machine
@@ -81,10 +72,12 @@ class Runtime:
         self._pause_file = paths.pause_file(settings.root)
         self._memory = MemoryWatch(settings)
         self._machine = Machine(limits=Limits.of(settings), budget=Budget(0))
-        self._catalog = Catalog(settings.root, default_root=settings.root == paths.default_root())
+        is_default = settings.root == paths.default_root()
+        self._catalog = Catalog(settings.root, default_root=is_default, budget=self._memory.capacity)
         self._scanning = Scanning(self._catalog, rescan_s=settings.rescan_s, changed=self._catalog_changed)
         self._fetchers = Fetchers(
             models=self._models,
+            budget=self._memory.capacity,
             # Not the default: the fetcher knows HF_ENDPOINT too.
             hub_endpoint=settings.hub_endpoint if "hub_endpoint" in settings.model_fields_set else None,
             post=self.dispatch,
@@ -330,10 +323,8 @@ class Runtime:
                     self._settle(number, refusal)
                 case Answer(waiter=number, refusal=refusal):
                     self._settle(number, refusal or 0)
-                case StartEngine() | StopEngine() | StartFetch() | StopFetch() | RemoveFiles():
+                case _:  # all others are work, says the type checker
                     self._executor.start(action)
-                case _:
-                    assert_never(action)
         for key in outcome.touched:
             status = self._machine.status(key)
             if self._feed.publish(key, status) and status is None:

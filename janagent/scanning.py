@@ -14,7 +14,8 @@ from typing import Self
 
 from janagent import aio
 from janagent.folder.catalog import Catalog
-from janagent.folder.entry import CatalogChange
+from janagent.folder.defaults import sweep
+from janagent.folder.entry import CatalogChange, Condition
 from janagent.folder.watch import Watcher
 
 log = logging.getLogger(__name__)
@@ -113,12 +114,21 @@ class Scanning:
     async def _scan(self, folders: set[str] | None, closed: set[str]) -> None:
         now = time.monotonic()
         change = await asyncio.to_thread(self._catalog.scan, folders, now=now, closed=closed)
+        if (change.changed or change.removed or folders is None) and not change.offline:
+            await asyncio.to_thread(sweep, self._catalog.models, self._artifact_keys)
         if change.recheck_in_s is not None:
             self._recheck_at = time.monotonic() + change.recheck_in_s
             self._recheck_folders = change.recheck_folders
         self._note_problems(change)
         self._watcher.set_linked(self._catalog.real_folders())
         self._changed(change)
+
+    def _artifact_keys(self) -> set[str] | None:
+        """Of all models; None while a manifest cannot be read: nobody knows what it will say again."""
+        entries = self._catalog.entries().values()
+        if any(entry.condition is Condition.INVALID for entry in entries):
+            return None
+        return {entry.artifact_key for entry in entries}
 
     def _note_problems(self, change: CatalogChange) -> None:
         for problem in change.problems:

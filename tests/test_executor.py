@@ -61,6 +61,7 @@ async def bench(models: Path, *, argv: tuple[str, ...] = ODD_ENGINE) -> AsyncIte
             fetchers=Fetchers(
                 models=models,
                 hub_endpoint=None,
+                budget=lambda: Budget(0),
                 post=made.events.put_nowait,
                 logs_of=lambda _key: made.logs,
                 look=_no_look,

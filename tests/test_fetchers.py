@@ -6,15 +6,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import pytest
-
 from janagent.children.logs import LogRing
 from janagent.core import events as ev
-from janagent.core.actions import StartFetch, StopFetch
+from janagent.core.actions import DiscardFetch, StartFetch, StopFetch
 from janagent.core.memory import Budget
 from janagent.fetchers import Fetchers, fetch_spec, hub_environment
 from janagent.folder.records import open_fetches, record_path
-from tests.core.driver import lacking
+from tests.core.driver import entry, lacking
 
 WRITER = """
 import json, os, sys, time
@@ -43,10 +41,11 @@ class Desk:
     def __init__(self, models: Path, end: str) -> None:
         self.told: asyncio.Queue[ev.Event | str] = asyncio.Queue()
         self.models = models
-        self.action = StartFetch(1, 2, lacking(), Budget(10**9))
+        self.action = StartFetch(1, lacking())
         self.fetchers = Fetchers(
             models=models,
             hub_endpoint=None,
+            budget=lambda: Budget(10**9),
             post=self.told.put_nowait,
             logs_of=lambda key: LogRing(),
             look=self._look,
@@ -100,32 +99,36 @@ async def test_a_fetcher_that_dies_without_a_word_may_be_tried_again(tmp_path: P
         assert not ended.is_permanent
 
 
-@pytest.mark.parametrize("is_final", [False, True])
-async def test_a_stop_ends_it_at_once_and_only_a_final_one_takes_what_it_wrote(
-    tmp_path: Path, is_final: bool
-):
+async def test_a_stop_ends_it_at_once_and_what_it_wrote_goes_when_it_is_discarded(tmp_path: Path):
     async with running(tmp_path, "never") as desk:
         begun = asyncio.get_running_loop().time()
-        await desk.fetchers.stop(StopFetch(1, 3, is_final))
+        await desk.fetchers.stop(StopFetch(1))
         assert isinstance(await desk.next(), ev.FetchEnded)
         assert asyncio.get_running_loop().time() - begun < 5
-    assert (tmp_path / "a.gguf.part").exists() != is_final
-    assert bool(open_fetches(tmp_path)) != is_final
+    assert (tmp_path / "a.gguf.part").exists()
+    assert list(open_fetches(tmp_path)) == ["a.json"]
+    await desk.fetchers.discard(DiscardFetch("a.json"))
+    assert await desk.next() == "looked at '' for []"
+    assert await desk.next() == ev.FetchDiscarded("a.json")
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_records_of_models_that_are_gone_are_swept(tmp_path: Path):
-    for key in ("a.json", "b.json"):
+def test_records_of_models_that_are_gone_or_complete_are_swept(tmp_path: Path):
+    for key in ("a.json", "b.json", "c.json"):
         path = record_path(tmp_path, key)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f'{{"key": "{key}", "files": []}}')
-    Desk(tmp_path, "well").fetchers.sweep({"a.json"})
+    Desk(tmp_path, "well").fetchers.sweep({"a.json": lacking("a"), "c.json": entry("c")})
     assert set(open_fetches(tmp_path)) == {"a.json"}
 
 
 def test_a_fetcher_is_told_where_what_and_for_how_much_memory(tmp_path: Path):
-    spec = fetch_spec(StartFetch(1, 2, lacking(), Budget(5, 7)), models=tmp_path, hub_endpoint="http://hub")
+    entry_ = lacking(init={"ctx_len": 8192, "kv_type": "q8_0"})
+    spec = fetch_spec(StartFetch(1, entry_), models=tmp_path, hub_endpoint="http://hub", budget=Budget(5, 7))
     assert (spec.key, spec.folder, spec.origin) == ("a.json", str(tmp_path), "owner/a")
+    assert spec.artifact_key == "a-files"
     assert (spec.ram_bytes, spec.gpu_bytes, spec.hub_endpoint) == (5, 7, "http://hub")
+    assert (spec.ctx_len, spec.n_parallel, spec.kv_type) == (8192, None, "q8_0")
     assert spec.record_path == str(record_path(tmp_path, "a.json"))
 
 

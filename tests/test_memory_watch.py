@@ -1,5 +1,6 @@
 """How much models may use on this very machine."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,14 @@ async def test_the_probe_asks_the_real_engine_program(tmp_path: Path) -> None:
     watch = MemoryWatch(settings(tmp_path))
     await watch.probe()
     assert watch.budget(0, 0).gpu_bytes >= 0
+
+
+async def test_what_a_download_is_chosen_by_is_the_machine_not_the_moment(tmp_path: Path) -> None:
+    watch = MemoryWatch(settings(tmp_path))
+    # It waits for the probe, since GPUs count.
+    capacity, _ = await asyncio.gather(asyncio.to_thread(watch.capacity), watch.probe())
+    assert capacity == watch.capacity()
+    assert capacity.ram_bytes >= watch.budget(0, 0).ram_bytes
 
 
 def test_only_a_real_move_is_told(tmp_path: Path) -> None:

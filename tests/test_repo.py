@@ -45,7 +45,6 @@ WITHOUT_A_TEST_FILE = {
     "folder/gguf_reader": THROUGH_GGUF,
     "folder/listing": THROUGH_CATALOG,
     "folder/parameters": "tests/folder/test_sections.py and test_manifest.py read every field through it",
-    "folder/quantization": "tests/folder/test_pairing.py and test_gguf.py",
     "folder/watches": "tests/folder/test_watch.py drives it with real file events",
 }
 """Modules that no test file mirrors, with the reason. The list only shrinks."""

@@ -1,11 +1,13 @@
 """The loop around the catalog, over a real folder and the real watcher."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from janagent.folder.catalog import Catalog
+from janagent.folder.defaults import defaults_of, defaults_path, read_all, save
 from janagent.folder.entry import CatalogChange, Condition
 from janagent.scanning import Scanning
 from tests.gguf_files import write_model
@@ -95,3 +97,20 @@ async def test_problems_of_folders_are_notices(tmp_path: Path) -> None:
     (tmp_path / "models" / "loop").symlink_to(tmp_path / "models")
     async with scanning(tmp_path) as (loop, _):
         assert any("loop" in notice for notice in loop.notices)
+
+
+async def test_defaults_of_models_that_are_gone_are_taken_away(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    models.mkdir()
+    (models / "a.json").write_text('{"origin": "janhq/a"}')
+    kept = Catalog(tmp_path, default_root=False)
+    kept.scan(None, now=time.monotonic())
+    found, _ = defaults_of({"ctx_len": 64}, {})
+    for key in (kept.entries()["a.json"].artifact_key, "0" * 64):
+        save(defaults_path(models, key), found)
+    async with scanning(tmp_path) as (loop, heard):
+        assert len(read_all(models)) == 1, "those of a model that was never there"
+        (models / "a.json").unlink()
+        await heard.until("a.json", None)
+        await loop.look("", set())
+        assert [path.name for path in models.iterdir()] == []

@@ -100,13 +100,30 @@ def memory_budget_bytes(
     if explicit_bytes is not None:
         return explicit_bytes
     facts = facts or measure()
+    return max(min(memory_capacity_bytes(facts=facts), facts.available_bytes + held_bytes - SPARED_BYTES), 0)
+
+
+def memory_capacity_bytes(*, explicit_bytes: int | None = None, facts: MachineFacts | None = None) -> int:
+    """The most that the budget can ever be: `explicit_bytes`, else 80 % of RAM or of the cgroup limit.
+
+    For decisions that last, such as which file to download: what other programs use at this moment does not
+    count.
+    """
+    if explicit_bytes is not None:
+        return explicit_bytes
+    facts = facts or measure()
     total = facts.ram_bytes if facts.cgroup is None else min(facts.ram_bytes, facts.cgroup.limit_bytes)
-    return max(min(int(total * RAM_SHARE), facts.available_bytes + held_bytes - SPARED_BYTES), 0)
+    return int(total * RAM_SHARE)
 
 
 def gpu_budget_bytes(gpu: Gpu, *, held_bytes: int = 0) -> int:
     """90 % of the GPU memory that is free or held by our workers."""
     return int((gpu.free_bytes + held_bytes) * GPU_SHARE)
+
+
+def gpu_capacity_bytes(gpu: Gpu) -> int:
+    """The most that `gpu_budget_bytes` can ever be."""
+    return int(gpu.total_bytes * GPU_SHARE)
 
 
 def usable_cores() -> int:

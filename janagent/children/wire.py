@@ -12,6 +12,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 STATUS_FD_VARIABLE = "JANAGENT_STATUS_FD"
+MEMORY_SETTINGS = ("ctx_len", "n_parallel", "ngl", "n_batch", "kv_type")
+"""The init parameters that decide how much memory a model takes."""
+
+
+KvType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
 
 
 class ExitCode(IntEnum):
@@ -49,7 +54,7 @@ class EngineSpec(Wire):
     n_threads: int | None = None
     n_batch: int | None = None
     flash_attn: bool | None = None
-    kv_type: Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"] | None = None
+    kv_type: KvType | None = None
     chat_template: str | None = None
     pre_prompt: str | None = None
     user_prompt: str | None = None
@@ -62,13 +67,15 @@ class EngineSpec(Wire):
 class FetchSpec(Wire):
     """What a fetcher is to bring, and where to.
 
-    `folder` is where the manifest lies; files of a repo keep their paths below it. `key` names the model, and
-    `record_path` is the file that says a fetch for it is unfinished. The budgets are for a choice among
-    quantizations; `ctx_len` and `n_parallel` are the manifest's, None where it is silent. The hub's token
-    comes in the environment, never in here.
+    `folder` is where the manifest lies; files of a repo keep their paths below it. `key` names the model,
+    `artifact_key` what its manifest asks for, and `record_path` is the file that says a fetch for it is
+    unfinished. What is chosen among quantizations has to fit `ram_bytes` and `gpu_bytes` with the
+    `MEMORY_SETTINGS`, which are the manifest's, None where it is silent. `defaults_path` is where the
+    defaults go that the repo has for its model. The hub's token comes in the environment, never in here.
     """
 
     key: str
+    artifact_key: str = ""
     model_id: str
     folder: str
     record_path: str
@@ -81,6 +88,10 @@ class FetchSpec(Wire):
     gpu_bytes: int = Field(default=0, ge=0)
     ctx_len: int | None = None
     n_parallel: int | None = None
+    ngl: int | None = None
+    n_batch: int | None = None
+    kv_type: KvType | None = None
+    defaults_path: str | None = None
 
 
 class Planned(Wire):

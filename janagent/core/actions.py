@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from janagent.core.faults import Refusal
-from janagent.core.memory import Budget, Plan
+from janagent.core.memory import Plan
 from janagent.folder.entry import ModelEntry
 
 
@@ -34,30 +34,35 @@ class StopEngine:
 
 @dataclass(frozen=True, slots=True)
 class StartFetch:
-    """Bring the files that `entry` asks for; what is chosen must fit `budget`. Ends in FetchEnded."""
+    """Bring the files that `entry` asks for. Ends in FetchEnded."""
 
     fetch: int
-    ticket: int
     entry: ModelEntry
-    budget: Budget
 
 
 @dataclass(frozen=True, slots=True)
 class StopFetch:
-    """End the child at once. `is_final`: what it brought so far goes too. Ends in FetchEnded."""
+    """End the child at once; what it brought so far stays. Ends in FetchEnded."""
 
     fetch: int
-    ticket: int
-    is_final: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DiscardFetch:
+    """Remove what an unfinished fetch of this model left, its record included. Ends in FetchDiscarded."""
+
+    key: str
 
 
 @dataclass(frozen=True, slots=True)
 class RemoveFiles:
-    """Take the files of a model away. Ends in FilesRemoved."""
+    """Take the files of a model away, and what its fetches wrote. Ends in FilesRemoved."""
 
     key: str
     ticket: int
     entry: ModelEntry
+    used: frozenset[str] = frozenset()
+    """Real paths that have to stay for the sake of other models."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,5 +91,5 @@ class Answer:
 
 
 Reply = GrantLease | RefuseLease | Answer
-Work = StartEngine | StopEngine | StartFetch | StopFetch | RemoveFiles
+Work = StartEngine | StopEngine | StartFetch | StopFetch | DiscardFetch | RemoveFiles
 Action = Reply | Work

@@ -143,6 +143,13 @@ class FetchEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class FetchDiscarded:
+    """Nothing is left of the unfinished fetch of this model, and the folder was looked at since."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
 class FetchesPaused:
     """Nothing is to be fetched for now, or it may go on."""
 
@@ -183,6 +190,7 @@ Event = (
     | FetchPlanned
     | FetchAdvanced
     | FetchEnded
+    | FetchDiscarded
     | FetchesPaused
     | MemorySeen
     | ShutdownWanted

@@ -6,12 +6,14 @@ by the folder alone.
 """
 
 from enum import StrEnum
+from itertools import islice
 from typing import assert_never
 
-from janagent.core.actions import StartFetch, StopFetch
-from janagent.core.events import FetchAdvanced, FetchEnded, FetchesPaused, FetchPlanned
+from janagent.core.actions import DiscardFetch, StartFetch, StopFetch
+from janagent.core.events import FetchAdvanced, FetchDiscarded, FetchEnded, FetchPlanned
 from janagent.core.policy import backoff_s
 from janagent.core.records import Failure, Fetch, Model, World
+from janagent.folder.entry import Condition
 
 LONGEST_WAIT_S = 3600.0
 """However long a hub asks to stay away."""
@@ -30,7 +32,8 @@ def decide_artifact(model: Model, now: float, *, world: World) -> Artifact:
     """What should happen to the files of `model`. The first rule that applies decides:
 
     1. Shutting down, gone from the folder, being deleted, root offline: leave.
-    2. Fetching is switched off, or paused for all or for this model: leave.
+    2. Fetching is switched off, or paused for all or for this model, or the remains of an earlier fetch are
+       being removed: leave.
     3. A fetch of these very files runs: let it.
     4. The folder lacks nothing, or nobody knows where to get it: leave.
     5. These files came already and the folder still lacks some, or failed and may not be tried yet: leave.
@@ -40,7 +43,7 @@ def decide_artifact(model: Model, now: float, *, world: World) -> Artifact:
     entry = model.entry
     if world.is_shutting_down or not model.is_present or model.is_deleting or world.is_offline:  # 1
         return Artifact.LEAVE
-    if world.are_fetches_paused or model.is_paused or not world.limits.may_fetch:  # 2
+    if world.are_fetches_paused or model.is_paused or not world.limits.may_fetch or model.is_discarding:  # 2
         return Artifact.LEAVE
     if model.fetch is not None and model.fetch.key == entry.artifact_key:  # 3
         return Artifact.FETCH
@@ -67,43 +70,59 @@ def is_fetching(model: Model) -> bool:
 def take_artifact(model: Model, now: float, *, world: World) -> None:
     """Bring the files of `model` one step towards what `decide_artifact` says."""
     wanted = decide_artifact(model, now, world=world)
-    model.is_queued = wanted is Artifact.QUEUE
+    if wanted is Artifact.QUEUE:
+        world.queued.setdefault(model.key, model)
+    else:
+        world.queued.pop(model.key, None)
     fetch = model.fetch
     if fetch is not None:
         if wanted is not Artifact.FETCH or fetch.key != model.entry.artifact_key:
             _stop(model, fetch, now, world=world)
+    elif _has_unwanted_remains(model, world=world):
+        model.is_discarding = True
+        model.tell("what the fetch left is removed", now)
+        world.actions.append(DiscardFetch(model.key))
     elif wanted is Artifact.FETCH:
         _start(model, now, world=world)
 
 
+def _has_unwanted_remains(model: Model, *, world: World) -> bool:
+    """Nobody will go on with them: the manifest is gone, or the model is complete without them."""
+    if not model.has_remains or model.is_discarding or model.is_deleting:  # a removal takes them along
+        return False
+    if world.is_shutting_down or world.is_offline:
+        return False
+    return not model.is_present or model.entry.condition is Condition.COMPLETE
+
+
 def _start(model: Model, now: float, *, world: World) -> None:
-    number, ticket = next(world.numbers), next(world.numbers)
-    model.fetch = Fetch(number=number, entry=model.entry, ticket=ticket)
+    number = next(world.numbers)
+    model.fetch, model.has_remains = Fetch(number=number, entry=model.entry), True
     world.fetches[number] = model
     model.tell(f"fetch {number} started", now)
-    world.actions.append(StartFetch(number, ticket, model.entry, world.budget))
+    world.actions.append(StartFetch(number, model.entry))
 
 
 def _stop(model: Model, fetch: Fetch, now: float, *, world: World) -> None:
     if fetch.is_stopping:
         return
-    fetch.is_stopping, fetch.ticket = True, next(world.numbers)
+    fetch.is_stopping = True
     model.tell(f"fetch {fetch.number} stopped", now)
-    is_final = not model.is_present or model.is_deleting
-    world.actions.append(StopFetch(fetch.number, fetch.ticket, is_final))
+    world.actions.append(StopFetch(fetch.number))
 
 
 def fetch_event(
-    event: FetchPlanned | FetchAdvanced | FetchEnded | FetchesPaused, now: float, *, world: World
-) -> Model | None:
-    """Note what happened; returns the model it is about, None if that is not one of ours."""
-    if isinstance(event, FetchesPaused):
-        world.are_fetches_paused = event.is_paused
-        world.lively.update(world.models)
-        return None
+    event: FetchPlanned | FetchAdvanced | FetchEnded | FetchDiscarded, now: float, *, world: World
+) -> tuple[Model, ...]:
+    """Note what happened; returns the model it is about, nothing if that is not one of ours."""
+    if isinstance(event, FetchDiscarded):
+        if (discarded := world.models.get(event.key)) is not None:
+            discarded.has_remains = discarded.is_discarding = False
+            return (discarded,)
+        return ()
     model = world.fetches.get(event.fetch)
     if model is None or model.fetch is None:
-        return None
+        return ()
     match event:
         case FetchPlanned(note=note):
             model.fetch.note = note
@@ -113,7 +132,7 @@ def fetch_event(
             _ended(model, model.fetch, event, now, world=world)
         case _:
             assert_never(event)
-    return model
+    return (model,)
 
 
 def _ended(model: Model, fetch: Fetch, event: FetchEnded, now: float, *, world: World) -> None:
@@ -121,9 +140,10 @@ def _ended(model: Model, fetch: Fetch, event: FetchEnded, now: float, *, world: 
     model.fetch = None
     del world.fetches[event.fetch]
     model.tell(f"fetch {fetch.number} ended: {event.fault.message if event.fault else 'all there'}", now)
-    for other in world.models.values():
-        if other.is_queued:
-            world.lively.add(other.key)
+    free = world.limits.max_fetches - len(world.fetches)
+    world.lively.update(islice(world.queued, max(free, 0)))
+    if event.fault is None:
+        model.has_remains = False
     if fetch.is_stopping:
         return
     if event.fault is None:

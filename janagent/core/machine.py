@@ -160,9 +160,11 @@ class Machine:
                 self._lease_ended(event, now)
             case ev.EngineLoading() | ev.EngineReady() | ev.EngineExited() | ev.StepsSeen():
                 self._engine_event(event, now)
-            case ev.FetchPlanned() | ev.FetchAdvanced() | ev.FetchEnded() | ev.FetchesPaused():
-                if (model := fetch_event(event, now, world=world)) is not None:
-                    self._wake(model)
+            case ev.FetchesPaused(is_paused=is_paused):
+                world.are_fetches_paused = is_paused
+                world.lively.update(world.models)
+            case ev.FetchPlanned() | ev.FetchAdvanced() | ev.FetchEnded() | ev.FetchDiscarded():
+                self._wake(*fetch_event(event, now, world=world))
             case ev.MemorySeen():
                 self._memory_seen(event)
             case ev.ShutdownWanted():
@@ -173,9 +175,9 @@ class Machine:
             case _:
                 assert_never(event)
 
-    def _wake(self, model: Model) -> None:
-        self._world.lively.add(model.key)
-        self._world.touched.add(model.key)
+    def _wake(self, *models: Model) -> None:
+        self._world.lively.update(model.key for model in models)
+        self._world.touched.update(model.key for model in models)
 
     def _catalog_changed(self, event: ev.CatalogChanged, now: float) -> None:
         world, change = self._world, event.change
@@ -187,6 +189,7 @@ class Machine:
             if (model := world.models.get(key)) is not None:
                 model.tell("left the folder", now)
                 model.is_present, model.wish = False, Wish.NONE
+                forget_fetches(model)
                 self._wake(model)
         for entry in change.changed:
             self._entry_changed(entry, is_initial=event.initial, now=now)
@@ -206,6 +209,7 @@ class Machine:
         model.entry, model.is_present = entry, True
         if not is_initial:  # ten thousand stories that begin alike are not worth their memory
             model.tell(f"is {entry.condition}: {entry.fault.message if entry.fault else entry.path}", now)
+        model.has_remains |= entry.is_interrupted
         if entry.condition is Condition.COMPLETE:
             forget_fetches(model)
             model.good = entry
@@ -284,6 +288,7 @@ class Machine:
         model.tell(f"files removed: {event.error or 'all'}", now)
         is_as_removed = model.entry is model.removal_entry
         model.removal_ticket, model.removal_entry, model.is_deleting = None, None, False
+        model.has_remains = model.has_remains and event.error is not None
         if event.error is None and is_as_removed:  # else the folder has told what is there now
             model.is_present = False
         refusal = Refusal("delete_failed", event.error) if event.error else None
@@ -366,12 +371,8 @@ class Machine:
         is_permanent = event.kind is ev.ExitKind.LOAD_FAILED
         model.crashes = 1 if served_s >= STABLE_AFTER_S else model.crashes + 1
         words = engine.stall_words or event.message
-        model.failure = Failure(
-            fault=Fault("engine_failed", words),
-            key=engine.key,
-            is_permanent=is_permanent,
-            retry_at=now + backoff_s(model.crashes),
-        )
+        fault, retry_at = Fault("engine_failed", words), now + backoff_s(model.crashes)
+        model.failure = Failure(fault=fault, key=engine.key, is_permanent=is_permanent, retry_at=retry_at)
         if is_permanent or model.crashes > 1:
             model.wish = Wish.NONE
             if model.serving is None:
@@ -386,10 +387,8 @@ class Machine:
         if not has_grown:
             return
         for model in world.models.values():
-            failure = model.failure
-            if failure is None or failure.fault.code != "insufficient_memory":
-                continue
-            if self._steps.fits_now(model):
+            is_short = model.failure is not None and model.failure.fault.code == "insufficient_memory"
+            if is_short and self._steps.fits_now(model):
                 model.failure = None
                 self._wake(model)
 

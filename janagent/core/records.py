@@ -68,8 +68,6 @@ class Fetch:
     number: int
     entry: ModelEntry
     """As it was when this fetch was started."""
-    ticket: int
-    """Of the action in flight: the start until the end is asked for, then the stop."""
     is_stopping: bool = False
     note: str = ""
     """What was chosen, and why."""
@@ -122,8 +120,10 @@ class Model:
     """Artifact key of a fetch that brought all; if the folder still lacks them, fetching again is no help."""
     is_paused: bool = False
     """Stopped while downloading: nothing is fetched before somebody starts it."""
-    is_queued: bool = False
-    """It would be fetched, but as many others as may be are."""
+    has_remains: bool = False
+    """A fetch began and has not brought all: there may be a record of it, and unfinished files."""
+    is_discarding: bool = False
+    """Those are being removed."""
     last_used_at: float = 0.0
     is_remote_stopped: bool = False
     story: tuple[str, ...] = ()
@@ -155,6 +155,7 @@ class Model:
         return not (
             self.engines
             or self.fetch
+            or self.is_discarding
             or (self.fetch_failure is not None and not self.fetch_failure.is_permanent)
             or self.waiting
             or self.wish is not Wish.NONE
@@ -188,6 +189,8 @@ class World:
     leases: dict[int, Model] = field(default_factory=dict)
     engines: dict[int, tuple[Model, Engine]] = field(default_factory=dict)
     fetches: dict[int, Model] = field(default_factory=dict)
+    queued: dict[str, Model] = field(default_factory=dict)
+    """Those whose files would be fetched, but as many others as may be are; the first is the next."""
     are_fetches_paused: bool = False
     lively: set[str] = field(default_factory=set)
     """Keys of models that something happens to; the others need no look."""

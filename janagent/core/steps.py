@@ -22,7 +22,7 @@ from janagent.core.policy import (
     wanted_key,
 )
 from janagent.core.records import Engine, Failure, Model, Wish, World
-from janagent.folder.entry import Condition, ModelEntry
+from janagent.folder.entry import Condition
 from janagent.folder.fault import Fault
 
 MEMORY_RETRY_S = 10.0
@@ -182,8 +182,7 @@ class Steps:
     def fits_now(self, model: Model) -> bool:
         """The settings the model should have fit the budget there is now."""
         try:
-            init, _ = effective(model, model.entry)
-            fit(model.entry, init, key="", budget=self._world.budget)
+            fit(model.entry, effective(model, model.entry)[0], key="", budget=self._world.budget)
         except Refusal:
             return False
         return True
@@ -214,7 +213,7 @@ class Steps:
             return
         if model.is_deleting and model.removal_ticket is None:
             model.removal_ticket, model.removal_entry = next(self._world.numbers), model.entry
-            self._world.actions.append(RemoveFiles(model.key, model.removal_ticket, self._as_used_now(model)))
+            self._world.actions.append(self._removal(model, model.removal_ticket))
 
     def _end_stop(self, model: Model) -> None:
         model.is_stopping = False
@@ -222,12 +221,13 @@ class Steps:
             self._world.actions.append(Answer(waiter))
         model.stop_waiters.clear()
 
-    def _as_used_now(self, model: Model) -> ModelEntry:
-        """The entry with `shared` as it is at this moment: a user that was deleted a second ago is none."""
-        others = (m for m in self._world.models.values() if m is not model)
-        used = {b.real_path for m in others if m.is_present and not m.is_deleting for b in m.entry.binaries}
-        binaries = tuple(replace(b, shared=b.real_path in used) for b in model.entry.binaries)
-        return replace(model.entry, binaries=binaries)
+    def _removal(self, model: Model, ticket: int) -> RemoveFiles:
+        """With who uses what at this moment: a user that was deleted a second ago is none."""
+        others = [m for m in self._world.models.values() if m is not model and m.is_present]
+        shared = {b.real_path for m in others if not m.is_deleting for b in m.entry.binaries}
+        binaries = tuple(replace(b, shared=b.real_path in shared) for b in model.entry.binaries)
+        used = frozenset(path for m in others if not m.is_deleting for path in m.entry.needs)
+        return RemoveFiles(model.key, ticket, replace(model.entry, binaries=binaries), used)
 
     def _answer_start(self, model: Model, now: float) -> None:
         serving, source = model.serving, model.source
@@ -292,7 +292,7 @@ class Steps:
     def _lack(self, model: Model, now: float) -> Refusal:
         """Of a model whose files are not all there, or cannot be used."""
         entry = model.entry
-        if is_fetching(model) or model.is_queued:
+        if is_fetching(model) or entry.key in self._world.queued:
             eta_s = model.fetch.progress.get("eta_s") if model.fetch is not None else None
             wait_s = min(max(float(eta_s or RETRY_DOWNLOAD_S), 1.0), 3600.0)
             return Refusal(DOWNLOADING, f"{entry.id} is being downloaded", retry_after_s=wait_s)
@@ -392,7 +392,9 @@ class Steps:
                     assert not is_fetching(model), "a fetch goes on after shutdown"
                     assert engine.phase in (Phase.DRAINING, Phase.STOPPING), "something runs after shutdown"
             assert (model.fetch is None) == (model not in fetching), f"fetch of {model.key}"
+            assert not (model.fetch and model.is_discarding), f"{model.key} is fetched and discarded at once"
             assert not (model.waiting and ready), f"{model.key} serves and lets requests wait"
             assert model.is_idle or model.key in world.lively, f"{model.key} is forgotten"
         assert seen == set(world.engines), "an engine without a model"
+        assert not world.queued or len(fetching) >= world.limits.max_fetches, "a fetch waits for nothing"
         assert all(m.key in world.models for m in world.leases.values())

@@ -76,7 +76,7 @@ def _lack(model: Model, state: State, *, world: World) -> Fault | None:
         return PAUSED
     if failure is not None:
         return failure.fault
-    return QUEUED if model.is_queued else None
+    return QUEUED if model.key in world.queued else None
 
 
 def _error(model: Model, state: State, *, world: World) -> Fault | None:

@@ -15,11 +15,14 @@ from janagent import aio
 from janagent.children.lifeline import Lifeline, StatusPipe
 from janagent.children.wire import ExitCode, Fetched, FetchFailed, Fetching, FetchSpec, Planned
 from janagent.fetch.client import Auth
-from janagent.fetch.faults import FetchError
+from janagent.fetch.disk import disk_fault, disk_faults
+from janagent.fetch.faults import Code, FetchError
 from janagent.fetch.hub import open_hub
-from janagent.fetch.importers import make_plan
+from janagent.fetch.nearest import with_nearest
 from janagent.fetch.record import Record
+from janagent.fetch.resuming import plan_for
 from janagent.fetch.transfer import Progress, transfer
+from janagent.folder.defaults import save
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +30,11 @@ log = logging.getLogger(__name__)
 def main() -> int:
     """Fetch what the first line on stdin asks for; returns the exit status."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each request, with its URL
+    for library in (
+        "httpx",
+        "httpx2",
+    ):  # whichever huggingface_hub uses: a line for each request, with its URL
+        logging.getLogger(library).setLevel(logging.WARNING)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the daemon decides
     status = StatusPipe.from_environment()
     lifeline = Lifeline()
@@ -41,36 +48,57 @@ def main() -> int:
     try:
         files = aio.run(fetch(spec, status))
     except FetchError as error:
-        status.send(
-            FetchFailed(
-                code=error.code.value,
-                message=error.message,
-                is_permanent=error.is_permanent,
-                retry_after_s=error.retry_after_s,
-            )
-        )
-        return ExitCode.FETCH_FAILED
+        return _failed(error, status)
+    except OSError as error:  # where no path was at hand to name
+        return _failed(disk_fault(error, Path(error.filename or spec.folder)), status)
+    except Exception as error:
+        log.exception("the fetch of %s failed", spec.model_id)
+        words = f"internal error, please report it: {type(error).__name__}: {error}"
+        return _failed(FetchError(Code.INTERNAL, words, is_permanent=True), status)
     status.send(Fetched(files=files))
     return ExitCode.OK
+
+
+def _failed(error: FetchError, status: StatusPipe) -> ExitCode:
+    status.send(
+        FetchFailed(
+            code=error.code.value,
+            message=error.message,
+            is_permanent=error.is_permanent,
+            retry_after_s=error.retry_after_s,
+        )
+    )
+    return ExitCode.FETCH_FAILED
 
 
 async def fetch(spec: FetchSpec, status: StatusPipe) -> tuple[str, ...]:
     """Plan and bring; returns the names of what is there now. Raises FetchError."""
     hub = open_hub(spec.hub_endpoint)
-    plan = await make_plan(spec, hub)
+    record = Record(Path(spec.record_path), key=spec.key, artifact_key=spec.artifact_key)
+    plan = await plan_for(spec, hub, record)
     total_bytes = sum(file.size_bytes or 0 for file in plan.files)
     status.send(Planned(files=len(plan.files), total_bytes=total_bytes, note=plan.note))
 
     def told(progress: Progress) -> None:
         status.send(Fetching(**asdict(progress)))
 
-    await transfer(
-        plan.files,
-        folder=Path(spec.folder),
-        record=Record(Path(spec.record_path), key=spec.key),
-        auth=Auth(hub.token, hub.endpoint),
-        told=told,
-    )
+    manifest = Path(spec.folder, spec.key.rpartition("/")[2])
+    with disk_faults(manifest):  # an empty mount point is a folder too, but not the one that was meant
+        manifest.lstat()
+    try:
+        await transfer(
+            plan.files,
+            folder=Path(spec.folder),
+            record=record,
+            auth=Auth(hub.token, hub.endpoint),
+            told=told,
+        )
+    except FetchError as error:
+        raise await with_nearest(error, spec=spec, hub=hub) from error
+    if spec.defaults_path is not None:  # last: an interrupted fetch chooses by the manifest alone
+        path = Path(spec.defaults_path)
+        with disk_faults(path):
+            save(path, plan.defaults)
     return tuple(file.name for file in plan.files)
 
 

@@ -46,7 +46,14 @@ class Source:
     """Where a file comes from: its own address, and where that led to last time."""
 
     def __init__(self, file: RemoteFile) -> None:
-        self.url = URL(file.url, encoded=True)
+        """Raises FetchError."""
+        try:
+            self.url = URL(file.url, encoded=True)
+            _ = self.url.port  # raises for one that is out of range
+        except ValueError as error:
+            words = f"the address of {file.name} is not a URL"
+            raise FetchError(Code.BAD_ORIGIN, words, is_permanent=True) from error
+        self.name = file.name
         self.is_hub = file.is_hub
         self.target: URL | None = None
 
@@ -60,6 +67,23 @@ class Answer:
     start: int
     total_bytes: int | None
     etag: str | None
+
+    async def read(self) -> bytes:
+        """The next bytes, empty at the end; of a connection that broke, first what had arrived before.
+
+        aiohttp withholds that as soon as it knows of the break, and a peer that always breaks off early would
+        never get us anywhere. Raises what aiohttp raises.
+        """
+        content = self.response.content
+        try:
+            return await content.readany()
+        except (aiohttp.ClientError, ConnectionError, TimeoutError) as error:
+            content.set_exception(None)  # type: ignore[arg-type]
+            rest = content.read_nowait()
+            content.set_exception(error)
+            if not rest:
+                raise
+            return rest
 
 
 class Client:
@@ -152,7 +176,12 @@ class _network_faults:
 
 
 def _next(url: URL, location: str) -> URL:
-    target = url.join(URL(location, encoded=True))
+    try:
+        target = url.join(URL(location, encoded=True))
+        _ = target.port
+    except ValueError as error:
+        words = f"{url.host} redirects to what is not an address"
+        raise FetchError(Code.SERVER_ERROR, words, is_permanent=True) from error
     if target.scheme not in ("http", "https") or (url.scheme, target.scheme) == ("https", "http"):
         words = f"{url.host} redirects to an address that is not safe ({target.scheme}://{target.host})"
         raise FetchError(Code.SERVER_ERROR, words, is_permanent=True)
@@ -176,9 +205,11 @@ def _answer(response: aiohttp.ClientResponse, source: Source) -> Answer:
 
 def refusal(response: aiohttp.ClientResponse, source: Source) -> FetchError:
     """What a status other than 200 and 206 means."""
-    status, host, name = response.status, response.url.host, source.url.name
+    status, host, name = response.status, response.url.host, source.name
     told = response.headers.get("X-Error-Code", "")
     page = str(source.url.with_query(None)).partition("/resolve/")[0]
+    if status == 416 and response.headers.get("Content-Range", "").endswith("/0"):
+        return FetchError(Code.NOT_A_MODEL, f"{name}, as {host} sends it, is empty", is_permanent=True)
     if status == 416:
         return FetchError(Code.CHANGED, f"{name} on {host} is shorter than it was")
     if status == 429:
@@ -197,7 +228,8 @@ def refusal(response: aiohttp.ClientResponse, source: Source) -> FetchError:
     if told == "RepoNotFound":
         return FetchError(Code.REPO_NOT_FOUND, f"there is no {page}", is_permanent=True)
     if status in (404, 410):
-        return FetchError(Code.FILE_NOT_FOUND, f"{host} has no file {name} ({status})", is_permanent=True)
+        words = f"{host} has no file {name} ({status})"
+        return FetchError(Code.FILE_NOT_FOUND, words, is_permanent=True, name=name)
     return FetchError(Code.SERVER_ERROR, f"{host} refuses {name} ({status})", is_permanent=True)
 
 

@@ -5,18 +5,34 @@ no connection works on the file any more. Neighbours: `transfer` runs connection
 """
 
 import asyncio
-import os
-from collections.abc import Callable
-from pathlib import Path
+import logging
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from janagent.fetch import cache
 from janagent.fetch.client import Answer, Source
+from janagent.fetch.disk import disk_faults
 from janagent.fetch.faults import Code, FetchError
-from janagent.fetch.part import Digest, Part, expected, feed, is_in_place, is_own, new_digest
+from janagent.fetch.part import (
+    Digest,
+    Found,
+    Part,
+    expected,
+    feed,
+    is_needed,
+    is_own,
+    look_at,
+    new_digest,
+    refuse_stand_in,
+    taken_away,
+)
+from janagent.fetch.place import Place
 from janagent.fetch.plan import RemoteFile
 from janagent.fetch.ranges import Interval, Ranges, Span
 from janagent.fetch.record import BLOCK_BYTES, Entry, Record
+from janagent.folder.records import remove_part
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 SEGMENT_BYTES = 2 << 20
 """What one request asks for; times the connections, the most that a kill can cost."""
@@ -40,27 +56,28 @@ async def in_thread(work: Callable[..., T], *arguments: object) -> T:
 class Download:
     """A file that is not in place yet."""
 
-    def __init__(self, file: RemoteFile, target: Path, *, record: Record, earlier: Entry | None) -> None:
-        """`earlier` is what a record says of an earlier fetch of this very file."""
+    def __init__(self, file: RemoteFile, *, place: Place, record: Record, earlier: Entry | None) -> None:
+        """`earlier` is what a record says of an earlier fetch of this very file. Raises FetchError."""
         self.file = file
-        self.target = target
+        self.target = place.locate(file.name)
         self.source = Source(file)
-        self.part = Part(target)
+        self.part = Part(self.target, place)
         self.etag = earlier.etag if earlier is not None else None
         self.is_opened = self.is_open = self.is_placed = False
         self._record = record
-        self._is_ours = earlier is not None and is_own(self.part.path, earlier.inode)
+        self._earlier = earlier
         self.is_given_up = False
         """It changed too often."""
         self.restarted: Callable[[], None] = lambda: None
-        size = file.size_bytes if file.size_bytes is not None else earlier.size_bytes if earlier else None
-        kept: list[Interval] = list(earlier.done()) if earlier is not None and self._is_ours else []
-        self.ranges = None if size is None else Ranges(size, kept)
-        self.kept = kept
-        self._is_resumed = bool(kept)
+        is_ours = earlier is not None and is_own(self.part.path, earlier.inode)
+        self.kept = list(earlier.done()) if earlier is not None and is_ours else []
+        self.ranges = self._ranges(self.kept)
+        self._is_resumed = bool(self.kept)
         self._is_known = False
         """Its server has answered once."""
         self._is_sequential = False
+        self._is_settled = False
+        """Its `.part` may go: it gets its name, or was wrong."""
         self._active = self._restarts = self._cuts = 0
         self._must_restart = False
         self._grown = asyncio.Event()
@@ -75,18 +92,95 @@ class Download:
         """How long it is; 0 until that is known."""
         return self.ranges.size_bytes if self.ranges is not None and self.ranges.size_bytes < _NO_END else 0
 
-    async def open(self) -> bool:
-        """Make or take up the `.part`. False: another fetcher has brought the file meanwhile."""
-        while not await in_thread(lambda: self.part.open(is_ours=self._is_ours)):  # noqa: ASYNC110
+    def _ranges(self, done: Sequence[Interval]) -> Ranges | None:
+        earlier = self._earlier
+        size = self.file.size_bytes
+        if size is None and earlier is not None:
+            size = earlier.size_bytes
+        return None if size is None else Ranges(size, done)
+
+    async def open(self) -> None:
+        """Make or take up the `.part`, once no other fetcher works on it. It may turn out that there is
+        nothing to bring: then it is placed already. Raises FetchError."""
+        try:
+            self.is_open = await self._open()
+        except FetchError as error:
+            if error.code is not Code.IN_THE_WAY or is_needed(self.file):
+                raise
+            log.warning("%s is left out: %s", self.file.name, error.message)
+        self.is_placed = not self.is_open
+        if self.is_placed and (size := self.size_bytes):
+            self.ranges = Ranges(size, [(0, size)])
+
+    async def _open(self) -> bool:
+        while True:
+            if (
+                await in_thread(lambda: look_at(self.file, self.target, is_trusted=False))
+                is not Found.NOTHING
+            ):
+                await in_thread(self._drop_part)
+                return False
+            # Before the lock: who gives up removes the record last, and leaves a part that is locked by then.
+            theirs = await in_thread(self._record.of_others, self.file.name)
+            if await in_thread(self.part.open):
+                break
             await asyncio.sleep(OTHERS_POLL_S)
-        if await in_thread(lambda: is_in_place(self.file, self.target, is_trusted=False)):
-            await in_thread(self.part.remove)
+        with disk_faults(self.part.path):
+            await in_thread(self._take_up, theirs)
+        if await in_thread(lambda: look_at(self.file, self.target, is_trusted=False)) is not Found.NOTHING:
+            await in_thread(self.part.remove)  # who had it before us has just given it its name
             return False
-        await in_thread(lambda: self._record.owns(self.file.name, os.fstat(self.part.fd).st_ino))
-        if not self._is_resumed:
-            await in_thread(self.part.empty)
-        self.is_open = True
-        return True
+        return not (self.file.cached is not None and await in_thread(self._take_from_cache))
+
+    def _take_from_cache(self) -> bool:
+        """What the hub's library has on this machine need not be fetched. True: it is linked and verified; a
+        copy goes the way of all that came, and if it is wrong, the file is fetched. Raises FetchError."""
+        name, size = self.file.name, self.size_bytes
+        with disk_faults(self.target):
+            if cache.link(self.file, self.target):
+                self.part.remove()
+                self._record.owns(name, self.target.lstat().st_ino, [(0, size)])
+                self._record.placed(name)
+                return True
+            if not self._is_resumed and cache.copy(self.file, self.part.fd):
+                self.ranges, self._is_resumed = Ranges(size, [(0, size)]), True
+                self._record.mark(name, 0, size)
+        return False
+
+    def _drop_part(self) -> None:
+        if self._earlier is not None:
+            remove_part(self.part.path, self._earlier.inode)
+
+    def _take_up(self, theirs: Sequence[Entry]) -> None:
+        """Go on with what is there if that is ours, or of another fetch that wants the same. Raises OSError,
+        FetchError."""
+        inode = self.part.inode
+        known = [entry for entry in (self._earlier, *theirs) if entry is not None and entry.inode == inode]
+        if not known and not self.part.is_empty:
+            self.part.close()
+            words = f"{self.part.path} belongs to another download: finish it or remove that file"
+            raise FetchError(Code.IN_THE_WAY, words)
+        kept = max((list(entry.done()) for entry in known), key=_count, default=[])
+        if kept != self.kept:
+            self.ranges = self._ranges(kept)
+        self.kept, self._is_resumed = kept, bool(kept)
+        self._record.owns(self.file.name, inode, kept)
+        if not kept:
+            self.part.empty()
+
+    async def check(self) -> None:
+        """Raises FetchError if somebody took the `.part` away: all that comes would be for nothing."""
+        if self.is_open and not self._is_settled and await in_thread(self.part.is_gone):
+            if self._is_settled:  # it got its name in this very moment
+                return
+            raise taken_away(self.part.path)
+
+    def close(self) -> None:
+        """Leave the `.part` for a later fetch, if there is anything in it."""
+        if self.done_bytes:
+            self.part.close()
+        else:
+            self.part.remove()
 
     def take(self) -> Span | None:
         """A range for one more connection, None if there is nothing for one now."""
@@ -139,15 +233,17 @@ class Download:
     async def note_version(self) -> None:
         """Let the record know what the server said, so that a later process can go on with it."""
         if self.size_bytes > BLOCK_BYTES and not self.done_bytes:
-            await in_thread(
-                lambda: self._record.restart(self.file.name, size_bytes=self.size_bytes, etag=self.etag)
-            )
+            with disk_faults(self.part.path):
+                await in_thread(
+                    lambda: self._record.restart(self.file.name, size_bytes=self.size_bytes, etag=self.etag)
+                )
 
     async def write(self, chunks: list[bytes], span: Span) -> None:
         """Write what came, then note that it is there. Raises FetchError."""
         if self._must_restart:
             raise self._changed()
-        await in_thread(self._write, chunks, span)
+        with disk_faults(self.part.path):
+            await in_thread(self._write, chunks, span)
         self._grown.set()
 
     def _write(self, chunks: list[bytes], span: Span) -> None:
@@ -193,9 +289,10 @@ class Download:
         self.etag, self._is_known, self._is_resumed = None, False, False
         size = self.file.size_bytes
         self.ranges = None if size is None else Ranges(size)
-        await in_thread(self.part.empty)
         name = self.file.name
-        await in_thread(lambda: self._record.restart(name, size_bytes=size, etag=None))
+        with disk_faults(self.part.path):
+            await in_thread(self.part.empty)
+            await in_thread(lambda: self._record.restart(name, size_bytes=size, etag=None))
         self._must_restart = False
         self._grown.set()
         self.restarted()
@@ -210,7 +307,8 @@ class Download:
             if prefix - hashed >= HASH_STEP_BYTES or (ranges is not None and prefix == ranges.size_bytes):
                 end = min(prefix, hashed + 8 * HASH_STEP_BYTES)
                 if expected(self.file) is not None:
-                    await in_thread(feed, digest, self.part.fd, hashed, end)
+                    with disk_faults(self.part.path):
+                        await in_thread(feed, digest, self.part.fd, hashed, end)
                 hashed = end
             else:
                 self._grown.clear()
@@ -219,10 +317,25 @@ class Download:
         if (wanted := expected(self.file)) is not None and digest.hexdigest() != wanted:
             await self._wrong()
             return await self.verify_and_place()
-        await in_thread(self.part.place, ranges.size_bytes)
-        await in_thread(self._record.placed, self.file.name)
+        self._is_settled = True
+        with disk_faults(self.target):
+            await in_thread(self._place, ranges.size_bytes)
         self.is_placed = True
         return None
+
+    def _place(self, size_bytes: int) -> None:
+        try:
+            refuse_stand_in(self.file, self.part.path)
+            self.part.place(size_bytes)
+        except FetchError as error:
+            if error.code is Code.NOT_A_MODEL:
+                self.part.remove()
+            if error.code is not Code.IN_THE_WAY or is_needed(self.file):
+                raise
+            log.warning("%s", error.message)
+            self.part.remove()
+        else:
+            self._record.placed(self.file.name)
 
     def _new_digest(self) -> Digest:
         return new_digest(self.file, self.size_bytes)
@@ -231,6 +344,11 @@ class Download:
         """What an earlier process left may be lost by a power failure: then it is worth a second try."""
         if self._is_resumed:
             return await self.restart()
+        self._is_settled = True
         await in_thread(self.part.remove)
         words = f"{self.file.name} came with another hash than it should have: its server has a wrong copy"
         raise FetchError(Code.WRONG_HASH, words, is_permanent=True)
+
+
+def _count(intervals: Sequence[Interval]) -> int:
+    return sum(end - start for start, end in intervals)

@@ -17,6 +17,8 @@ class Code(StrEnum):
     OFFLINE = "offline"
     DISK_FULL = "disk_full"
     DISK_ERROR = "disk_error"
+    NOT_WRITABLE = "not_writable"
+    NAME_TOO_LONG = "name_too_long"
     RATE_LIMITED = "rate_limited"
     SERVER_ERROR = "server_error"
     NETWORK = "network"
@@ -27,6 +29,8 @@ class Code(StrEnum):
     UNSAFE_NAME = "unsafe_name"
     IN_THE_WAY = "in_the_way"
     BAD_ORIGIN = "bad_origin"
+    NOT_A_MODEL = "not_a_model"
+    INTERNAL = "internal_error"
 
 
 _PASSING = frozenset({Code.OFFLINE, Code.RATE_LIMITED, Code.SERVER_ERROR, Code.NETWORK, Code.STALLED})
@@ -42,13 +46,16 @@ class FetchError(Exception):
         *,
         is_permanent: bool = False,
         retry_after_s: float | None = None,
+        name: str = "",
     ) -> None:
-        """Unless `is_permanent`, the same fetch may succeed later; not before `retry_after_s`, if told."""
+        """Unless `is_permanent`, the same fetch may succeed later; not before `retry_after_s`, if told.
+        `name` is the file that is missing."""
         super().__init__(message)
         self.code = Code(code)
         self.message = message
         self.is_permanent = is_permanent
         self.retry_after_s = retry_after_s
+        self.name = name
 
     @property
     def is_passing(self) -> bool:

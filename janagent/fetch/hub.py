@@ -1,18 +1,21 @@
 """What a hub says of a repo: its files at one commit, through huggingface_hub, in a thread.
 
-Owns the choice of endpoint and token. The token (`HF_TOKEN`, or what `hf auth login` left) belongs to
-huggingface.co. Another hub gets one only when `HF_ENDPOINT` and `HF_TOKEN` stand together in the environment:
-whoever set both meant that token for that hub. A hub named in the settings alone is asked without a token.
-Knows nothing of quantizations or transfers. Neighbours: the importers ask, `plan` has the types.
+Owns the choice of endpoint and token, and knows where the library has its cache. The token (`HF_TOKEN`, or
+what `hf auth login` left) belongs to huggingface.co. Another hub gets one only when `HF_ENDPOINT` and
+`HF_TOKEN` stand together in the environment: whoever set both meant that token for that hub. A hub named in
+the settings alone is asked without a token. Knows nothing of quantizations or transfers. Neighbours: the
+importers ask, `plan` has the types.
 """
 
 import asyncio
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from huggingface_hub import HfApi, get_token, hf_hub_url
+from huggingface_hub.constants import HF_HUB_CACHE
 from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError: of whichever httpx it uses
     GatedRepoError,
     HfHubHTTPError,
@@ -23,6 +26,7 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError:
     RevisionNotFoundError,
 )
 
+from janagent.fetch.cache import blob
 from janagent.fetch.faults import Code, FetchError
 from janagent.fetch.plan import RemoteFile
 
@@ -36,6 +40,8 @@ class Hub:
 
     endpoint: str
     token: str | None = None
+    cache: Path = Path(HF_HUB_CACHE)
+    """Where huggingface_hub keeps what it downloads (`HF_HUB_CACHE`, `HF_HOME`)."""
 
     async def repo_files(self, repo: str, *, revision: str | None = None) -> tuple[RemoteFile, ...]:
         """All files of a repo, with addresses that stay at the commit of now. Names are not checked yet."""
@@ -48,6 +54,7 @@ class Hub:
         except (HTTPError, HFValidationError, OSError) as error:
             raise self._in_words(error, repo, revision) from error
         commit = info.sha or revision or "main"
+        name = info.id or repo
         return tuple(
             RemoteFile(
                 name=sibling.rfilename,
@@ -56,6 +63,9 @@ class Hub:
                 sha256=sibling.lfs.sha256 if sibling.lfs is not None else None,
                 git_sha1=sibling.blob_id if sibling.lfs is None else None,
                 is_hub=True,
+                cached=blob(
+                    self.cache, name, sibling.lfs.sha256 if sibling.lfs is not None else sibling.blob_id
+                ),
             )
             for sibling in info.siblings or ()
         )

@@ -1,25 +1,34 @@
 """One file on disk while it is fetched: `<name>.part` beside its target, and the way to its name.
 
-Everything here blocks and runs in threads. Knows nothing of servers. Neighbours: `download`, `record`.
+Everything here blocks and runs in threads. Knows nothing of servers. Neighbours: `download`, `place`, `disk`.
 """
 
 import contextlib
 import errno
 import fcntl
 import hashlib
+import logging
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import urlsplit
 
+from janagent.fetch.disk import disk_faults
 from janagent.fetch.faults import Code, FetchError
+from janagent.fetch.place import Place
 from janagent.fetch.plan import RemoteFile
+from janagent.folder.gguf import Kind, inspect
+from janagent.folder.modelsets import has_binary_suffix
+
+log = logging.getLogger(__name__)
 
 SUFFIX = ".part"
 READ_BYTES = 1 << 20
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL})
+_STAND_INS = frozenset({Kind.LFS_POINTER, Kind.HTML, Kind.EMPTY})
 _FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -57,65 +66,89 @@ def feed(digest: Digest, fd: int, start: int, end: int) -> None:
         start += read
 
 
-@contextlib.contextmanager
-def disk_faults(path: Path) -> Iterator[None]:
-    """Turns OSError into a FetchError that names the file."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno == errno.EFBIG:
-            words = f"{path.name} is larger than a file may be on the disk of {path.parent}"
-            raise FetchError(Code.DISK_FULL, words) from error
-        if error.errno in _FULL:
-            words = f"the disk of {path.parent} is full: make room, what is there already is kept"
-            raise FetchError(Code.DISK_FULL, words) from error
-        words = f"{path} cannot be written: {error.strerror}"
-        raise FetchError(Code.DISK_ERROR, words) from error
+class Found(StrEnum):
+    """What lies where a file is to go."""
+
+    NOTHING = "nothing"
+    IT = "it"
+    """The file itself, whole and right."""
+    OTHER = "other"
+    """Something else that the model can do with: a person's own README.md, or another repo's."""
 
 
-def locate(folder: Path, name: str) -> Path:
-    """The target of `name`, which must not leave `folder` by any link. Raises FetchError."""
-    target = folder / name
-    parts = name.split("/")
-    real_folder = os.path.realpath(folder)
-    inside = os.path.join(real_folder, *parts[:-1])
-    if any(part in ("", ".", "..") for part in parts) or os.path.realpath(target.parent) != inside:
-        words = f"{name} would be written outside {folder}: nothing was fetched"
-        raise FetchError(Code.UNSAFE_NAME, words, is_permanent=True)
-    return target
+def is_needed(file: RemoteFile) -> bool:
+    """Whether a model may be made of it: large files and binaries are never left out."""
+    return file.sha256 is not None or has_binary_suffix(file.name)
 
 
-def is_in_place(file: RemoteFile, target: Path, *, is_trusted: bool) -> bool:
-    """Whether the file is there and right. Raises FetchError if something else has its name.
+def refuse_stand_in(file: RemoteFile, path: Path) -> None:
+    """Raises FetchError for what people get in place of a model: a Git LFS pointer, a web page, nothing.
+
+    A hash proves that a file is what its repo holds; then only one that calls itself a model can be wrong.
+    """
+    if expected(file) is not None and not file.name.lower().endswith(".gguf"):
+        return
+    found = inspect(path)
+    if found.kind in _STAND_INS:
+        words = f"{file.name}, as {urlsplit(file.url).hostname} sends it, {found.message}"
+        raise FetchError(Code.NOT_A_MODEL, words, is_permanent=True)
+
+
+def look_at(file: RemoteFile, target: Path, *, is_trusted: bool) -> Found:
+    """Whether the file is there and right. Raises FetchError if something else has a needed one's name.
 
     `is_trusted`: it was verified before, so its size is enough.
     """
     with disk_faults(target):
         try:
-            fd = os.open(target, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            what = _difference(file, target, is_trusted=is_trusted)
         except FileNotFoundError:
             if not target.is_symlink():
-                return False
-            raise _in_the_way(target, "a link that leads nowhere") from None
-        try:
-            info = os.fstat(fd)
-            if not stat.S_ISREG(info.st_mode):
-                raise _in_the_way(target, "not a file")
-            if file.size_bytes is not None and info.st_size != file.size_bytes:
-                raise _in_the_way(target, f"{info.st_size:,} bytes long, not {file.size_bytes:,}")
-            if (wanted := expected(file)) is not None and not is_trusted:
-                digest = new_digest(file, info.st_size)
-                feed(digest, fd, 0, info.st_size)
-                if digest.hexdigest() != wanted:
-                    raise _in_the_way(target, "another version: its hash differs")
-        finally:
-            os.close(fd)
-    return True
+                return Found.NOTHING
+            what = "a link that leads nowhere"
+        except NotADirectoryError:
+            what = "out of reach: a file is where its folder would be"
+        except PermissionError as error:
+            if is_needed(file):
+                raise
+            what = f"not to be read ({error.strerror})"
+    if not what:
+        return Found.IT
+    if is_needed(file):
+        raise in_the_way(target, what)
+    log.warning("%s is there already and is %s; it stays as it is", target, what)
+    return Found.OTHER
 
 
-def _in_the_way(path: Path, what: str) -> FetchError:
+def _difference(file: RemoteFile, target: Path, *, is_trusted: bool) -> str:
+    """What the file at `target` is instead of `file`; empty when it is the same. Raises OSError."""
+    fd = os.open(target, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        info = os.fstat(fd)
+        if not stat.S_ISREG(info.st_mode):
+            return "not a file"
+        if file.size_bytes is not None and info.st_size != file.size_bytes:
+            return f"{info.st_size:,} bytes long, not {file.size_bytes:,}"
+        if (wanted := expected(file)) is not None and not is_trusted:
+            digest = new_digest(file, info.st_size)
+            feed(digest, fd, 0, info.st_size)
+            if digest.hexdigest() != wanted:
+                return "another version: its hash differs"
+        return ""
+    finally:
+        os.close(fd)
+
+
+def in_the_way(path: Path, what: str) -> FetchError:
+    """Nothing of anybody else's is overwritten."""
     words = f"{path} exists already and is {what}; nothing is overwritten: move it away and start again"
     return FetchError(Code.IN_THE_WAY, words, is_permanent=True)
+
+
+def taken_away(path: Path) -> FetchError:
+    """What was written so far is nowhere any more."""
+    words = f"{path} was removed or replaced while it was written: it is fetched again"
+    return FetchError(Code.DISK_ERROR, words)
 
 
 def is_own(path: Path, inode: int | None) -> bool:
@@ -129,9 +162,10 @@ def is_own(path: Path, inode: int | None) -> bool:
 class Part:
     """An open `.part`, locked against other fetchers until it is closed."""
 
-    def __init__(self, target: Path) -> None:
+    def __init__(self, target: Path, place: Place) -> None:
         self.target = target
         self.path = target.with_name(target.name + SUFFIX)
+        self._place = place
         self._fd = -1
 
     @property
@@ -139,29 +173,53 @@ class Part:
         """Its descriptor."""
         return self._fd
 
-    def open(self, *, is_ours: bool) -> bool:
-        """Make it, or go on with one that `is_ours`. False: another fetcher is writing it at this moment.
+    @property
+    def inode(self) -> int:
+        """Tells it from any other file. Raises OSError."""
+        return os.fstat(self._fd).st_ino
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing was ever written to it. Raises OSError."""
+        return not os.fstat(self._fd).st_size
+
+    def open(self) -> bool:
+        """Make it, or open the one that is there. False: another fetcher is writing it, or was a moment ago.
 
         Raises FetchError.
         """
-        with disk_faults(self.path):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._place.make_way(self.target)
+        with disk_faults(self.path), contextlib.ExitStack() as opened:
             try:
                 fd = os.open(self.path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o666)
-                is_ours = True
             except FileExistsError:
-                fd = os.open(self.path, _FLAGS)
+                try:
+                    fd = os.open(self.path, _FLAGS | os.O_NONBLOCK)
+                except FileNotFoundError:
+                    return False
+            opened.callback(os.close, fd)
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise in_the_way(self.path, "not a file")
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                os.close(fd)
                 return False
-            if not is_ours and os.fstat(fd).st_size:
-                os.close(fd)
-                words = f"{self.path} belongs to another download: finish it or remove that file"
-                raise FetchError(Code.IN_THE_WAY, words)
             self._fd = fd
+            if not self._is_there():  # it got its name, or was removed, before we had the lock
+                self._fd = -1
+                return False
+            opened.pop_all()
         return True
+
+    def _is_there(self) -> bool:
+        """Whether the path still leads to the open file, and not to one of somebody else."""
+        return is_own(self.path, self.inode)
+
+    def is_gone(self) -> bool:
+        """Somebody removed or replaced it; or its disk is gone."""
+        with contextlib.suppress(OSError):  # closed meanwhile
+            return not self._is_there()
+        return False
 
     def write(self, chunks: Sequence[bytes], offset: int) -> None:
         """Write these bytes there. Raises FetchError."""
@@ -182,15 +240,17 @@ class Part:
             if os.fstat(self._fd).st_size != size_bytes:
                 os.ftruncate(self._fd, size_bytes)
             os.fdatasync(self._fd)
+            if not self._is_there():
+                raise taken_away(self.path)
             try:
                 os.link(self.path, self.target)
             except FileExistsError:
-                raise _in_the_way(self.target, "new") from None
+                raise in_the_way(self.target, "new") from None
             except OSError as error:
                 if error.errno not in _NO_LINKS:
                     raise
                 if os.path.lexists(self.target):
-                    raise _in_the_way(self.target, "new") from None
+                    raise in_the_way(self.target, "new") from None
                 os.rename(self.path, self.target)  # a file system without hard links
             else:
                 self.path.unlink()
@@ -199,7 +259,8 @@ class Part:
     def remove(self) -> None:
         """Take it away."""
         with contextlib.suppress(OSError):
-            self.path.unlink()
+            if self._is_there():
+                self.path.unlink()
         self.close()
 
     def close(self) -> None:

@@ -5,6 +5,9 @@ a repo holds, `transfer` carries a plan out.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
+
+from janagent.folder.defaults import NO_DEFAULTS, Defaults
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +16,7 @@ class RemoteFile:
 
     `size_bytes` is None until the server says. Of a large file the hub knows the `sha256`, of a small one the
     git blob id. With `is_hub` the hub's token may go to the host of `url`, never on to a redirect's target.
+    `cached` is where this machine may have it already.
     """
 
     name: str
@@ -21,11 +25,13 @@ class RemoteFile:
     sha256: str | None = None
     git_sha1: str | None = None
     is_hub: bool = False
+    cached: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The files of one fetch; `note` is the choice and its reason, for people."""
+    """The files of one fetch; `note` is the choice and its reason, for people. `defaults` are the repo's."""
 
     files: tuple[RemoteFile, ...]
     note: str = ""
+    defaults: Defaults = NO_DEFAULTS

@@ -44,17 +44,6 @@ class Ranges:
         return self._done_bytes
 
     @property
-    def open_bytes(self) -> int:
-        """How many bytes nobody is bringing yet."""
-        with self._lock:
-            return sum(end - start for start, end in self._open)
-
-    @property
-    def is_complete(self) -> bool:
-        """All bytes are there."""
-        return self._done_bytes == self.size_bytes
-
-    @property
     def prefix(self) -> int:
         """Up to where the file is there without a gap from its beginning."""
         with self._lock:

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from janagent.fetch.ranges import Interval
+from janagent.folder.brought import Brought
+from janagent.folder.listing import join, parent
 
 BLOCK_BYTES = 1 << 20
 
@@ -38,6 +40,12 @@ class Entry:
     blocks: str = ""
     """As it was when the record was read; empty in one that is being written."""
 
+    @property
+    def identity(self) -> tuple[object, ...] | None:
+        """Of its content; None where no hash says which that is."""
+        has_hash = self.sha256 is not None or self.git_sha1 is not None
+        return (self.sha256, self.git_sha1, self.size_bytes) if has_hash else None
+
     def done(self) -> Iterator[Interval]:
         """The ranges that the blocks say are there."""
         size = self.size_bytes or 0
@@ -53,9 +61,12 @@ class Entry:
 class Record:
     """The record at `path` of the fetch for the model `key`. Used from threads."""
 
-    def __init__(self, path: Path, *, key: str) -> None:
+    def __init__(self, path: Path, *, key: str, artifact_key: str = "") -> None:
+        """`artifact_key`: hash of what the manifest asks for."""
         self._path = path
-        self._key = key
+        self.models = path.parents[2]
+        self.key = key
+        self._artifact_key = artifact_key
         self._lock = threading.Lock()
         self._fd: int | None = None
         self._entries: dict[str, Entry] = {}
@@ -64,13 +75,40 @@ class Record:
 
     def read(self) -> Mapping[str, Entry]:
         """What an earlier fetch left, by name. Nothing if there is none, or it cannot be read."""
+        return self._read()[1]
+
+    def wanted(self) -> frozenset[str]:
+        """The names of all files that an earlier fetch for the same manifest decided on; none if there was
+        none, or the manifest asked for something else then."""
+        artifact_key, entries = self._read()
+        return frozenset(entries) if artifact_key == self._artifact_key else frozenset()
+
+    def _read(self) -> tuple[str, dict[str, Entry]]:
         try:
             said = json.loads(self._path.read_bytes())
-            if said["key"] != self._key:
-                return {}
-            return {entry.name: entry for entry in map(_entry, said["files"])}
-        except (OSError, ValueError, KeyError, TypeError):
-            return {}
+            if said["key"] != self.key:
+                return "", {}
+            return str(said["artifact_key"]), {entry.name: entry for entry in map(_entry, said["files"])}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return "", {}
+
+    def of_others(self, name: str) -> list[Entry]:
+        """What other fetches note of this file, where they want the very same content at the same place.
+
+        Only a hash can say that; and should two write the file in turns, only the hash can tell in the end
+        that nothing of one was lost to the other.
+        """
+        mine, place, found = self._entries[name], join(parent(self.key), name), []
+        for path in sorted(self._path.parent.glob("*.json")):
+            try:
+                said = json.loads(path.read_bytes())
+                folder, entries = parent(said["key"]), [_entry(file) for file in said["files"]]
+            except (OSError, ValueError, KeyError, TypeError, AttributeError):
+                continue
+            if said["key"] != self.key and mine.identity is not None:
+                there = [entry for entry in entries if join(folder, entry.name) == place]
+                found += [entry for entry in there if entry.identity == mine.identity]
+        return found
 
     def begin(self, entries: Iterable[Entry], done: Mapping[str, Iterable[Interval]]) -> None:
         """Write it: these files are wanted, and `done` of them is there. Raises OSError."""
@@ -90,11 +128,15 @@ class Record:
             self._blocks[name] = _blank(entry)
             self._write()
 
-    def owns(self, name: str, inode: int) -> None:
-        """The `.part` with this inode is ours. Raises OSError."""
+    def owns(self, name: str, inode: int, done: Iterable[Interval]) -> None:
+        """The `.part` with this inode is ours, and `done` of it is there. Raises OSError."""
         with self._lock:
-            if self._entries[name].inode != inode:
-                self._entries[name].inode = inode
+            entry, before = self._entries[name], bytes(self._blocks[name])
+            self._blocks[name] = _blank(entry)
+            for start, end in done:
+                self._set(name, start, end)
+            if entry.inode != inode or self._blocks[name] != before:
+                entry.inode = inode
                 self._write()
 
     def placed(self, name: str) -> None:
@@ -110,6 +152,14 @@ class Record:
             first, last = self._set(name, start, end)
             if first < last and self._fd is not None:
                 os.pwrite(self._fd, bytes(self._blocks[name][first:last]), self._offsets[name] + first)
+
+    def brought(self) -> list[Brought]:
+        """The wanted files as they are now; those that this fetch wrote have the inode of their `.part`."""
+        folder, found = self.models / parent(self.key), []
+        for entry in self._entries.values():
+            with contextlib.suppress(OSError):  # somebody took it away again
+                found.append(Brought.of(entry.name, folder / entry.name, inode=entry.inode))
+        return found
 
     def close(self) -> None:
         """Leave it for a later fetch."""
@@ -141,7 +191,8 @@ class Record:
         return first, last
 
     def _write(self, *, is_first: bool = False) -> None:
-        text = bytearray(b'{"key": %s, "files": [' % json.dumps(self._key).encode())
+        head = json.dumps({"key": self.key, "artifact_key": self._artifact_key})
+        text = bytearray(head[:-1].encode() + b', "files": [')
         for number, (name, entry) in enumerate(self._entries.items()):
             head = json.dumps({field: getattr(entry, field) for field in _FIELDS})
             text += b",\n" if number else b"\n"
@@ -149,7 +200,7 @@ class Record:
             self._offsets[name] = len(text)
             text += self._blocks[name] + b'"}'
         text += b"\n]}\n"
-        fd = self._open_draft()
+        fd = self._make_draft() if is_first else os.open(self._draft, _DRAFT_FLAGS, 0o600)
         try:
             view = memoryview(text)
             while view:
@@ -164,18 +215,19 @@ class Record:
             os.close(self._fd)
         self._fd = fd
 
-    def _open_draft(self) -> int:
-        """Another fetch that ends may remove the empty folder at any moment."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    def _make_draft(self) -> int:
+        """The first: another fetch that ends may remove the folder, empty as it is, at any moment. Later on
+        it holds our record; if it is gone then, so is its disk, and nothing is made in its place."""
         for _ in range(20):
-            # Not the models folder itself: where it is gone, its disk is.
+            # Not the models folder itself, for the same reason.
             for folder in (self._path.parent.parent, self._path.parent):
                 folder.mkdir(exist_ok=True)
             with contextlib.suppress(FileNotFoundError):
-                return os.open(self._draft, flags, 0o600)
-        return os.open(self._draft, flags, 0o600)
+                return os.open(self._draft, _DRAFT_FLAGS, 0o600)
+        return os.open(self._draft, _DRAFT_FLAGS, 0o600)
 
 
+_DRAFT_FLAGS = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 _FIELDS = ("name", "size_bytes", "sha256", "git_sha1", "source", "etag", "inode")
 _PLACED = b'1, "blocks": "'
 _NOT_PLACED = b'0, "blocks": "'

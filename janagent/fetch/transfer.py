@@ -5,22 +5,20 @@ Decides who asks for what and when to try again. Neighbours: `client` speaks HTT
 """
 
 import asyncio
-import contextlib
-import hashlib
 import random
-import shutil
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from janagent.aio import cancel_and_wait, create_task
 from janagent.fetch.client import Answer, Auth, Client
+from janagent.fetch.disk import disk_faults
 from janagent.fetch.download import Download, in_thread
 from janagent.fetch.faults import Code, FetchError
-from janagent.fetch.part import SUFFIX, disk_faults, is_in_place, is_own, locate
+from janagent.fetch.inventory import Inventory, check_space, conclude, take_stock
 from janagent.fetch.plan import RemoteFile
 from janagent.fetch.ranges import Span
-from janagent.fetch.record import Entry, Record
+from janagent.fetch.record import Record
 
 BLOCK_BYTES = 512 << 10
 RATE_OVER_S = 5.0
@@ -60,74 +58,11 @@ async def transfer(
     limits: Limits | None = None,
 ) -> None:
     """Bring `files` into `folder`; what is there and right stays. Raises FetchError."""
-    downloads, placed_bytes = await in_thread(_prepare, files, folder, record)
-    work = _Transfer(
-        downloads, folder=folder, auth=auth, told=told, placed_bytes=placed_bytes, limits=limits or Limits()
-    )
+    stock = await in_thread(lambda: take_stock(files, folder=folder, record=record))
+    work = _Transfer(stock, folder=folder, auth=auth, told=told, limits=limits or Limits())
     await work.run(len(files))
     with disk_faults(folder):
-        await in_thread(record.remove)
-
-
-def _prepare(files: Sequence[RemoteFile], folder: Path, record: Record) -> tuple[list[Download], int]:
-    """What is missing, and how many bytes are not; the record says so from here on."""
-    earlier = record.read()
-    entries: list[Entry] = []
-    downloads: list[Download] = []
-    placed_bytes = 0
-    for file in files:
-        target, old = locate(folder, file.name), _same(file, earlier)
-        entry = Entry(file.name, file.size_bytes, file.sha256, file.git_sha1, _source(file))
-        entries.append(entry)
-        if is_in_place(file, target, is_trusted=old is not None and old.is_placed):
-            entry.is_placed = True
-            placed_bytes += target.stat().st_size
-            _drop(target, earlier.get(file.name))
-            continue
-        if old is None:  # ours, but of another version
-            _drop(target, earlier.get(file.name))
-        downloads.append(Download(file, target, record=record, earlier=old))
-        if old is not None:
-            entry.size_bytes, entry.etag, entry.inode = old.size_bytes, old.etag, old.inode
-    for name in earlier.keys() - {file.name for file in files}:
-        with contextlib.suppress(OSError, FetchError):
-            _drop(locate(folder, name), earlier[name])
-    _check_space(downloads, folder)
-    kept = {d.file.name: d.kept for d in downloads}
-    with disk_faults(folder):
-        record.begin(entries, kept)
-    return downloads, placed_bytes
-
-
-def _drop(target: Path, entry: Entry | None) -> None:
-    """Remove the `.part` of an earlier fetch of ours, never anybody else's."""
-    part = target.with_name(target.name + SUFFIX)
-    if entry is not None and is_own(part, entry.inode):
-        part.unlink()
-
-
-def _same(file: RemoteFile, earlier: Mapping[str, Entry]) -> Entry | None:
-    """What an earlier fetch left of this very file: the same content by hash, or the same URL."""
-    entry = earlier.get(file.name)
-    if entry is None or (entry.sha256, entry.git_sha1) != (file.sha256, file.git_sha1):
-        return None
-    if file.size_bytes is not None and entry.size_bytes != file.size_bytes:
-        return None
-    has_hash = file.sha256 is not None or file.git_sha1 is not None
-    return entry if has_hash or (entry.source == _source(file) and entry.etag is not None) else None
-
-
-def _source(file: RemoteFile) -> str:
-    """Tells URLs apart without keeping the secrets that one may carry."""
-    return hashlib.sha256(file.url.encode()).hexdigest()[:16]
-
-
-def _check_space(downloads: Sequence[Download], folder: Path) -> None:
-    missing = sum(d.size_bytes - d.done_bytes for d in downloads)
-    free = shutil.disk_usage(folder).free
-    if missing > free:
-        words = f"{missing:,} bytes are still to come, but the disk of {folder} has only {free:,} left"
-        raise FetchError(Code.DISK_FULL, words)
+        await in_thread(conclude, record)
 
 
 async def _outcome(work: Coroutine[None, None, None]) -> FetchError | None:
@@ -144,20 +79,19 @@ class _Transfer:
 
     def __init__(
         self,
-        downloads: Sequence[Download],
+        stock: Inventory,
         *,
         folder: Path,
         auth: Auth,
         told: Callable[[Progress], None],
-        placed_bytes: int,
         limits: Limits,
     ) -> None:
-        self._downloads = downloads
-        for download in downloads:
+        self._downloads = stock.downloads
+        for download in stock.downloads:
             download.restarted = self._wake
         self._folder = folder
         self._told = told
-        self._placed_bytes = placed_bytes
+        self._placed_bytes = stock.placed_bytes
         self._limits = limits
         self._client = Client(auth=auth, connections=limits.connections, stall_s=limits.stall_s)
         self._news = asyncio.Event()
@@ -183,7 +117,7 @@ class _Transfer:
         finally:
             await cancel_and_wait(*self._tasks)
             for download in self._downloads:
-                download.part.close()
+                download.close()
         if self._failure is not None:
             raise self._failure
         return self._told(self._progress(files))
@@ -239,10 +173,10 @@ class _Transfer:
         return None, None
 
     async def _open(self, download: Download) -> None:
-        if await download.open():
+        await download.open()
+        if not download.is_placed:
             self._start(download.verify_and_place(), name=f"hash of {download.file.name}")
-        else:
-            download.is_placed = True
+        self._heard_at = asyncio.get_running_loop().time()  # waiting for another fetcher is no silence
         self._news.set()
 
     async def _bring(self, download: Download, span: Span) -> None:
@@ -265,11 +199,10 @@ class _Transfer:
             self._news.set()
 
     async def _receive(self, download: Download, answer: Answer, span: Span) -> None:
-        content = answer.response.content
         chunks: list[bytes] = []
         held = 0
         try:
-            while span.position + held < span.end and (chunk := await content.readany()):
+            while span.position + held < span.end and (chunk := await answer.read()):
                 chunk = chunk[: span.end - span.position - held]
                 chunks.append(chunk)
                 held += len(chunk)
@@ -305,7 +238,9 @@ class _Transfer:
             await asyncio.sleep(self._limits.tell_every_s)
             ticks += 1
             if ticks % 10 == 0:
-                await in_thread(_check_space, self._downloads, self._folder)
+                await in_thread(check_space, self._downloads, self._folder)
+                for download in self._downloads:
+                    await download.check()
 
     def _progress(self, files: int) -> Progress:
         now = asyncio.get_running_loop().time()

@@ -8,7 +8,7 @@ Neighbours: `tree` (files), `entries` (one folder's models), `ids`; `scanning` c
 import gc
 import heapq
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,8 +17,10 @@ from typing import Final
 
 import psutil
 
+from janagent.folder.defaults import Defaults, read_all
 from janagent.folder.entries import Built, Draft, build
 from janagent.folder.entry import INTERRUPTED, CatalogChange, Condition, ModelEntry
+from janagent.folder.estimate import Budget
 from janagent.folder.fault import Fault
 from janagent.folder.ids import IdIndex
 from janagent.folder.listing import parent, read_listing
@@ -46,14 +48,14 @@ class Catalog:
 
     `scan` blocks on the file system (run it in a thread), keeps its state between calls and must not run
     twice at a time. The other methods read what the last scan left and may be called during one.
-    `budget_bytes` is the memory that the choice among several quantizations has to fit; None: 80 % of this
-    machine's.
+    `budget` is asked, from the scan's thread, for the memory that the choice among several quantizations has
+    to fit; absent: 80 % of this machine's.
     """
 
-    def __init__(self, root: Path, *, default_root: bool, budget_bytes: int | None = None) -> None:
+    def __init__(self, root: Path, *, default_root: bool, budget: Callable[[], Budget] | None = None) -> None:
         self.models = root / "models"
         self._is_default_root = default_root
-        self._budget_bytes = budget_bytes
+        self._budget = budget or _share_of_ram
         self._tree = Tree(str(self.models))
         self._sites: dict[str, _Site] = {}
         self._drafts: dict[str, Draft] = {}
@@ -62,6 +64,7 @@ class Catalog:
         self._reaching: set[str] = set()
         """Folders with a manifest that names files in folders below."""
         self._fetches: Mapping[str, OpenFetch] = {}
+        self._defaults: Mapping[str, Defaults] = {}
         self._ids = IdIndex()
         self._device: int | None = None
         self._stranger_since: float | None = None
@@ -112,6 +115,7 @@ class Catalog:
             return self._go_offline()  # it went away during the walk: what is missing now is not deleted
         self._note_closed(closed)
         self._fetches = open_fetches(self.models)
+        self._defaults = read_all(self.models)
         if must_build_all:
             dirty = set(self._tree.folders) | set(self._sites)
         elif wanted is not None:
@@ -218,8 +222,9 @@ class Catalog:
             path for above in self._reaching if above != name for path in self._sites[above].built.claims
         }
         for fetch in self._fetches.values():  # what a fetch brings is its model's, from the first file on
-            taken |= fetch.paths()
-        built = build(self._tree, folder, now=now, budget_bytes=self._budget(), taken=taken)
+            if self._has_file(fetch.key):
+                taken |= fetch.paths()
+        built = build(self._tree, folder, now=now, budget=self._budget, taken=taken, defaults=self._defaults)
         if self._fetches:
             built = replace(built, drafts=tuple(self._unfinished(draft) for draft in built.drafts))
         ghosts = [file.vanished_at for file in folder.files.values() if file.vanished_at is not None]
@@ -229,19 +234,19 @@ class Catalog:
         again_in_s = gone_in_s if built.again_in_s is None else min(gone_in_s, built.again_in_s)
         return replace(built, again_in_s=again_in_s)
 
+    def _has_file(self, path: str) -> bool:
+        folder = self._tree.folders.get(parent(path))
+        return folder is not None and path.rpartition("/")[2] in folder.files
+
     def _unfinished(self, draft: Draft) -> Draft:
-        """A model whose fetch has not ended is not complete, whatever is there already."""
+        """A model whose fetch has not ended is not complete, whatever is there already, unless its manifest
+        asks for something else by now."""
         entry = draft.entry
         fetch = self._fetches.get(entry.key)
-        if fetch is None or entry.condition is Condition.INVALID:
+        if fetch is None or fetch.artifact_key != entry.artifact_key or entry.condition is Condition.INVALID:
             return draft
         fault = Fault(INTERRUPTED, f"a fetch of {len(fetch.names)} files has not ended")
         return replace(draft, entry=replace(entry, condition=Condition.MISSING, fault=fault))
-
-    def _budget(self) -> int:
-        if self._budget_bytes is None:
-            self._budget_bytes = int(psutil.virtual_memory().total * _RAM_SHARE)
-        return self._budget_bytes
 
     def _change(self, before: set[str], drafts: dict[str, Draft], now: float) -> CatalogChange:
         """Put ids, aliases and sharing into the drafts; compare with what was there."""
@@ -294,6 +299,10 @@ class Catalog:
         for path in [path for path in touched if not self._users[path]]:
             del self._users[path]
         return concerned
+
+
+def _share_of_ram() -> Budget:
+    return Budget(int(psutil.virtual_memory().total * _RAM_SHARE))
 
 
 @contextmanager

@@ -10,7 +10,8 @@ from janagent.folder.entry import Binary
 from janagent.folder.ids import Names, normal, remote_alias
 from janagent.folder.listing import join
 from janagent.folder.manifest import Manifest
-from janagent.folder.pairing import stem_of
+from janagent.folder.modelsets import stem_of
+from janagent.folder.origin import is_repo
 
 MODEL_JSON = "model.json"
 
@@ -36,7 +37,14 @@ def _hash(text: str) -> str:
 def source_of(manifest: Manifest) -> str:
     """The origin as it may be shown: without user, password and query. Empty without one."""
     origin = manifest.origin or ""
-    return origin.partition("?")[0].rpartition("@")[2] if origin else ""
+    return origin if is_repo(origin) else origin.partition("?")[0].rpartition("@")[2]
+
+
+def reaches_below(manifest: Manifest | None) -> bool:
+    """It names files in folders below its own."""
+    if manifest is None or manifest.is_remote:
+        return False
+    return "/" in (manifest.download_name or "") or any("/" in pattern for pattern in manifest.files)
 
 
 def names_of(*, folder: str, file_name: str, manifest: Manifest | None) -> Names:

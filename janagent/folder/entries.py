@@ -5,30 +5,23 @@ Owns the sentences of faults about files. The rules themselves are in `pairing`,
 time.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from janagent.folder.contents import Look, inspection, read_json, wholeness
-from janagent.folder.derived import MODEL_JSON, artifact_key, names_of, runtime_key, source_of
+from janagent.folder.defaults import Defaults, merged
+from janagent.folder.derived import MODEL_JSON, artifact_key, names_of, reaches_below, runtime_key, source_of
 from janagent.folder.entry import Binary, Condition, ModelEntry, Role
+from janagent.folder.estimate import Budget
 from janagent.folder.fault import Fault
 from janagent.folder.gguf import Header, Inspection, Kind
 from janagent.folder.ids import Names
 from janagent.folder.listing import join
 from janagent.folder.manifest import DEFAULT, Manifest, Reading
-from janagent.folder.pairing import (
-    Candidate,
-    Choice,
-    Claim,
-    ModelSet,
-    Offer,
-    choose,
-    fitting_projector,
-    has_binary_suffix,
-    stem_of,
-)
+from janagent.folder.modelsets import Candidate, ModelSet, has_binary_suffix, stem_of
+from janagent.folder.pairing import Choice, Claim, Offer, choose, fitting_projector
 from janagent.folder.tree import SETTLE_S, File, Folder, Tree
 
 HOT_LOAD_AFTER_S: Final = 2.0
@@ -80,23 +73,37 @@ class _Verdict:
 
 
 def build(
-    tree: Tree, folder: Folder, *, now: float, budget_bytes: int | None, taken: Collection[str] = ()
+    tree: Tree,
+    folder: Folder,
+    *,
+    now: float,
+    budget: Callable[[], Budget],
+    taken: Collection[str],
+    defaults: Mapping[str, Defaults],
 ) -> Built:
-    """The models of `folder`. `taken`: paths below `models` that manifests in folders above have claimed."""
-    return _Builder(tree, folder, now, budget_bytes, taken).build()
+    """The models of `folder`. `taken`: paths below `models` that manifests in folders above have claimed.
+    `defaults`: artifact key -> what repos propose."""
+    return _Builder(tree, folder, now, budget, taken, defaults).build()
 
 
 class _Builder:
     """One run over one folder."""
 
     def __init__(
-        self, tree: Tree, folder: Folder, now: float, budget_bytes: int | None, taken: Collection[str]
+        self,
+        tree: Tree,
+        folder: Folder,
+        now: float,
+        budget: Callable[[], Budget],
+        taken: Collection[str],
+        defaults: Mapping[str, Defaults],
     ) -> None:
         self._tree = tree
         self._folder = folder
         self._now = now
-        self._budget_bytes = budget_bytes
+        self._budget = budget
         self._taken = taken
+        self._defaults = defaults
         self._files: dict[str, tuple[Folder, File]] = {}
         self._found: dict[str, Inspection] = {}
         self._stems_here: dict[str, list[str]] = {}
@@ -113,8 +120,8 @@ class _Builder:
                 self._files[file.name] = (self._folder, file)
         manifests = list(self._manifests(jsons))
         self._manifest_stems = {stem_of(file.name).casefold() for file, _, _ in manifests}
-        reaches_below = any(_reaches_below(reading.manifest) for _, _, reading in manifests)
-        if reaches_below:
+        is_reaching = any(reaches_below(reading.manifest) for _, _, reading in manifests)
+        if is_reaching:
             self._add_files_below()
         offer = Offer([self._candidate(name) for name in self._files])
         drafts = [self._claimed_model(file, look, reading, offer) for file, look, reading in manifests]
@@ -125,7 +132,7 @@ class _Builder:
             again_in_s=self._again_in_s,
             problems=self._problems(drafts),
             claims=frozenset(self._claims),
-            reaches_below=reaches_below,
+            reaches_below=is_reaching,
         )
 
     # Files
@@ -179,13 +186,15 @@ class _Builder:
 
     def _claimed_model(self, file: File, look: Look, reading: Reading, offer: Offer) -> Draft:
         manifest = reading.manifest or DEFAULT
+        if self._defaults:
+            manifest = merged(manifest, self._defaults, artifact_key(manifest))
         verdict = _Verdict()
         if reading.fault is not None or reading.manifest is None:
             fault = reading.fault or Fault("invalid", "the file holds no JSON object")
             verdict.fail(Condition.INVALID, fault.code, fault.message)
         elif not manifest.is_remote:
-            claim = Claim(self._stems(file), manifest.download_name, manifest.files)
-            choice = choose(claim, offer, budget_bytes=self._budget_bytes)
+            claim = Claim(self._stems(file), manifest.download_name, manifest.files, manifest.init)
+            choice = choose(claim, offer, budget=self._budget)
             verdict = self._judge(choice, file.name, manifest)
             verdict.warnings.extend(self._doubts(file, manifest, choice.model))
         return self._draft(file, manifest, verdict, mtime_ns=look.mtime_ns, warnings=reading.warnings)
@@ -219,7 +228,7 @@ class _Builder:
                     claimed = self._files[name][1]
                     claimed.claimed, claimed.unclaimed_since = claimed.identity[:2], None
         elif choice.absent:
-            names = _listing(choice.absent)
+            names = ", ".join(choice.absent)
             is_are, it = ("is", "it") if len(choice.absent) == 1 else ("are", "them")
             message = f"{names} {is_are} not there: put {it} beside {json_name}{_source(manifest)}"
             verdict.fail(Condition.MISSING, "missing", message)
@@ -228,7 +237,7 @@ class _Builder:
                 Condition.INVALID,
                 "invalid",
                 f"several models are beside {json_name}, and nothing says which one is meant: "
-                f"{_listing(choice.rivals)}. Name one in download_url or files, or give it the same stem",
+                f"{', '.join(choice.rivals)}. Name one in download_url or files, or give it the same stem",
             )
         elif choice.refused:
             name = choice.refused[0]
@@ -260,7 +269,7 @@ class _Builder:
             )
         if model.absent:
             message = (
-                f"incomplete: {_listing(model.absent)} of a split set not there; put it beside the others"
+                f"incomplete: {', '.join(model.absent)} of a split set not there; put it beside the others"
             )
             verdict.fail(Condition.MISSING, "incomplete", message)
         for name in roles:
@@ -378,16 +387,6 @@ def _waiting(entry: ModelEntry, file: File) -> ModelEntry:
         hot_load_after_s=(file.unclaimed_since or 0.0) + HOT_LOAD_AFTER_S,
         may_hot_load=file.claimed != file.identity[:2],
     )
-
-
-def _reaches_below(manifest: Manifest | None) -> bool:
-    if manifest is None or manifest.is_remote:
-        return False
-    return "/" in (manifest.download_name or "") or any("/" in pattern for pattern in manifest.files)
-
-
-def _listing(names: tuple[str, ...]) -> str:
-    return ", ".join(names)
 
 
 def _source(manifest: Manifest) -> str:

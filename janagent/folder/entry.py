@@ -94,11 +94,26 @@ class ModelEntry:
         return self.manifest.is_remote
 
     @property
+    def is_interrupted(self) -> bool:
+        """A fetch of its files began and has not ended."""
+        return self.fault is not None and self.fault.code == INTERRUPTED
+
+    @property
     def is_fetchable(self) -> bool:
         """Its files are not there, nothing stands in their way, and it is known where to get them."""
         if self.condition is not Condition.MISSING or self.fault is None or not self.manifest.has_source:
             return False
-        return self.fault.code == INTERRUPTED or (self.fault.code == "missing" and not self.binaries)
+        return self.is_interrupted or (self.fault.code == "missing" and not self.binaries)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Real paths that the removal of another model has to spare.
+
+        A file without a manifest stands for itself alone, and may go with the fetch that wrote it; what such
+        a link leads to may not.
+        """
+        real_paths = [(str(binary.real_path), binary.path) for binary in self.binaries]
+        return tuple(real for real, path in real_paths if self.has_manifest or not real.endswith(f"/{path}"))
 
     @property
     def size_bytes(self) -> int:

@@ -5,6 +5,7 @@ Knows nothing of folders, file names or manifests. Neighbours: `gguf_reader` wal
 """
 
 import errno
+import io
 import os
 import re
 import stat
@@ -21,7 +22,7 @@ from janagent.folder.ggml_tables import (
     RECURRENT,
     TRANSPOSED_PROJECTORS,
 )
-from janagent.folder.gguf_reader import Contents, Corrupt, CutOff, Table, read_contents
+from janagent.folder.gguf_reader import Contents, Corrupt, CutOff, Table, read_beginning, read_contents
 
 _STACKED = re.compile(r"mm\.(\d+)\.weight")
 
@@ -133,6 +134,21 @@ def inspect(path: Path | str) -> Inspection:
         )
     except ValueError:
         return Inspection(Kind.UNREADABLE, message="cannot be read: no file can have this name")
+
+
+def header_of_beginning(head: bytes) -> Header | None:
+    """What the first bytes of a model say, for when the rest is not at hand; None if that is too little.
+
+    llama.cpp's converters write the dimensions before the vocabulary, so some kilobytes are enough. The
+    figures that come of the tensor table (length, parameters) are 0.
+    """
+    if not head.startswith(b"GGUF"):
+        return None
+    try:
+        header = _header(read_beginning(io.BytesIO(head), len(head)))
+    except (CutOff, Corrupt):
+        return None
+    return header if header.block_count and header.embedding_length else None
 
 
 def _inspect(file: BinaryIO, size_bytes: int) -> Inspection:

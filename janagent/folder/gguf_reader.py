@@ -6,6 +6,7 @@ that someone truncates kills the process. Neighbour: `gguf`, which knows what th
 
 import re
 import struct
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
@@ -155,6 +156,30 @@ class Contents:
 def read_contents(file: BinaryIO, size_bytes: int) -> Contents:
     """The header of a file that begins with the magic. Raises CutOff or Corrupt, and OSError from reading."""
     source = _Source(file, size_bytes)
+    version, tensor_count, field_count = _read_counts(source)
+    fields: dict[str, Any] = {}
+    _read_fields(source, field_count, into=fields)
+    alignment = _alignment(fields)
+    table = _read_tensors(source, tensor_count, alignment)
+    data_start = -(-source.position // alignment) * alignment if tensor_count else source.position
+    return Contents(version, tensor_count, fields, table, data_start + table.end)
+
+
+def read_beginning(file: BinaryIO, size_bytes: int) -> Contents:
+    """As much of a header as the first `size_bytes` hold: its fields up to there, and no tensor table.
+
+    Raises CutOff where not even the counts are there, or Corrupt.
+    """
+    source = _Source(file, size_bytes)
+    version, tensor_count, field_count = _read_counts(source)
+    fields: dict[str, Any] = {}
+    with suppress(CutOff):
+        _read_fields(source, field_count, into=fields)
+    return Contents(version, tensor_count, fields, Table(), 0)
+
+
+def _read_counts(source: _Source) -> tuple[int, int, int]:
+    """Version, number of tensors, number of fields."""
     source.skip(4)
     (version,) = source.unpack(_U32)
     if version and not version & 0xFFFF:
@@ -166,16 +191,11 @@ def read_contents(file: BinaryIO, size_bytes: int) -> Contents:
         raise Corrupt(f"claims {tensor_count} tensors")
     if field_count > _MAX_FIELDS:
         raise Corrupt(f"claims {field_count} header fields")
-    fields = _read_fields(source, field_count)
-    alignment = _alignment(fields)
-    table = _read_tensors(source, tensor_count, alignment)
-    data_start = -(-source.position // alignment) * alignment if tensor_count else source.position
-    return Contents(version, tensor_count, fields, table, data_start + table.end)
+    return version, tensor_count, field_count
 
 
-def _read_fields(source: _Source, count: int) -> dict[str, Any]:
+def _read_fields(source: _Source, count: int, *, into: dict[str, Any]) -> None:
     """The fields that matter. Of an array, its numbers when they are few, else its length as `<key>#`."""
-    fields: dict[str, Any] = {}
     strings = 0
     for _ in range(count):
         key = source.string(limit=_MAX_KEY_BYTES, what="field name").decode("utf-8", "replace")
@@ -187,19 +207,18 @@ def _read_fields(source: _Source, count: int) -> dict[str, Any]:
                 raise Corrupt(f"claims a text of {length} bytes")
             end = source.position + length
             if kept:
-                fields[key] = source.take(min(length, _KEPT_STRING_BYTES)).decode("utf-8", "replace")
+                into[key] = source.take(min(length, _KEPT_STRING_BYTES)).decode("utf-8", "replace")
             source.skip(end - source.position)
         elif kind == _ARRAY:
             (item,), (length,) = source.unpack(_U32), source.unpack(_U64)
             strings += length if item == _STRING else 0
             if length > _MAX_ARRAY or strings > _MAX_STRINGS:
                 raise Corrupt(f"claims a list of {length} values")
-            _read_array(source, item, length, into=fields if kept else {}, key=key)
+            _read_array(source, item, length, into=into if kept else {}, key=key)
         else:
             (value,) = source.unpack(_scalar(kind))
             if kept:
-                fields[key] = value
-    return fields
+                into[key] = value
 
 
 def _read_array(source: _Source, item: int, length: int, *, into: dict[str, Any], key: str) -> None:

@@ -33,15 +33,23 @@ from janagent.folder.sections import (
     MAX_SENTENCES,
     Findings,
     Problem,
-    SectionT,
     Vocabulary,
     dotted,
+    over,
     printable,
     read_section,
     unknown_field,
 )
 
-__all__ = ["DEFAULT", "ImportFormat", "Manifest", "ManifestError", "Reading", "apply_start_parameters"]
+__all__ = [
+    "DEFAULT",
+    "ImportFormat",
+    "Manifest",
+    "ManifestError",
+    "Reading",
+    "apply_start_parameters",
+    "over",
+]
 
 MAX_MANIFEST_BYTES = 1 << 20
 _LAST_SECOND = 253_402_300_799  # of the year 9999
@@ -159,7 +167,10 @@ class Manifest:
         if self.is_remote:
             return False
         is_url = self.download_url is not None and "://" in self.download_url
-        return is_url or (self.origin is not None and origins.is_source(self.origin))
+        is_file_named = self.download_url is not None or bool(self.files)
+        return is_url or (
+            self.origin is not None and origins.is_source(self.origin, is_file_named=is_file_named)
+        )
 
     @property
     def download_name(self) -> str | None:
@@ -378,7 +389,7 @@ def apply_start_parameters(
         raise ManifestError(findings.problems[0].message, findings.problems[0].param)
     if findings.warnings:
         raise ManifestError(findings.warnings[0], findings.warnings[0].partition(":")[0])
-    return _over(_over(init, new_init), nested_init), _over(_over(runtime, new_runtime), nested_runtime)
+    return over(over(init, new_init), nested_init), over(over(runtime, new_runtime), nested_runtime)
 
 
 _START_VOCABULARY: Vocabulary = (
@@ -386,7 +397,3 @@ _START_VOCABULARY: Vocabulary = (
     ("init", tuple(field_names(InitParameters))),
     ("runtime", tuple(field_names(RuntimeParameters))),
 )
-
-
-def _over(below: SectionT, above: SectionT) -> SectionT:
-    return below.model_copy(update={name: getattr(above, name) for name in above.model_fields_set})

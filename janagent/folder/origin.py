@@ -8,7 +8,9 @@ from enum import StrEnum
 from functools import lru_cache
 from urllib.parse import SplitResult, unquote, urlsplit
 
-_OWNER_REPO = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*/[A-Za-z0-9_][A-Za-z0-9_.-]*", re.ASCII)
+_OWNER_REPO = re.compile(
+    r"[A-Za-z0-9][A-Za-z0-9_-]*/[A-Za-z0-9_][A-Za-z0-9_.-]*(?:@[A-Za-z0-9_][A-Za-z0-9_./-]*)?", re.ASCII
+)
 _BARE_HOST = re.compile(r"(?:localhost|[\w-]+(?:\.[\w-]+)+)(?::[0-9]{1,5})?(?:[/?#]\S*)?", re.ASCII)
 _URL = re.compile(r"https?://[^\s/?#]+\S*", re.ASCII | re.IGNORECASE)
 _HUB_FILE = re.compile(r"/[^/]+/[^/]+/(?:resolve|blob|raw)/[^/]+/(.+)")
@@ -20,8 +22,13 @@ _AZURE_DOMAINS = (
     ".services.ai.azure.com",
 )
 _OWNERS = {"thebloke": "thebloke", "janhq": "janhq", "jan-hq": "janhq"}
+_ALTERNATIVES = "-gguf"
+"""What the name of a repo ends in that offers one model in several quantizations, whoever owns it."""
 
-ORIGIN_ALLOWED = "owner/repo, or a URL of a repo, of a file or of an API that starts with https:// or http://"
+ORIGIN_ALLOWED = (
+    "owner/repo, owner/repo@revision, or a URL of a repo, of a file or of an API that starts with "
+    "https:// or http://"
+)
 FILE_ALLOWED = "the name of a file within the origin, or a URL that starts with https:// or http://"
 FILES_ALLOWED = "at most 256 names or globs of files within the origin"
 
@@ -40,7 +47,7 @@ REMOTE = frozenset({ImportFormat.OPENAI, ImportFormat.AZURE_OPENAI})
 
 
 def is_repo(origin: str) -> bool:
-    """Whether it is `owner/repo`."""
+    """Whether it is `owner/repo`, perhaps with `@revision`."""
     return _OWNER_REPO.fullmatch(origin) is not None
 
 
@@ -51,10 +58,11 @@ def is_origin(text: str) -> bool:
     return (_URL.fullmatch(text) or _BARE_HOST.fullmatch(text)) is not None and bool(host(text))
 
 
-def is_source(origin: str) -> bool:
-    """Whether files can be had there: a repo, or a URL that names more than a host."""
+def is_source(origin: str, *, is_file_named: bool = False) -> bool:
+    """Whether files can be had there: a repo, or a URL that names more than a host. With `is_file_named`,
+    something else says which files, and a host is enough."""
     parts = _split(origin)
-    return is_repo(origin) or (parts is not None and bool(parts.path.strip("/")))
+    return is_repo(origin) or (parts is not None and (is_file_named or bool(parts.path.strip("/"))))
 
 
 def is_file_name(text: str) -> bool:
@@ -94,13 +102,20 @@ def host(origin: str) -> str | None:
 @lru_cache(maxsize=4096)
 def owner(origin: str) -> str | None:
     """Whose it is: the owner of a repo, named or in a hub's URL; of another URL its host."""
-    if is_repo(origin):
-        return origin.partition("/")[0]
-    if (parts := _split(origin)) is None:
-        return None
-    if parts.hostname in _HUB_HOSTS and (first := parts.path.strip("/").partition("/")[0]):
-        return first
-    return parts.hostname
+    if (found := _owner_and_repo(origin)) is not None:
+        return found[0]
+    return host(origin)
+
+
+def _owner_and_repo(origin: str) -> tuple[str, str] | None:
+    """What a repo, named or in a hub's URL, is called; of a hub's page of an owner the repo is empty."""
+    parts = _split(origin)
+    if parts is None:
+        path = origin if is_repo(origin) else ""
+    else:
+        path = parts.path.strip("/") if parts.hostname in _HUB_HOSTS else ""
+    names = path.split("/")
+    return (names[0], names[1].partition("@")[0] if len(names) > 1 else "") if path else None
 
 
 @lru_cache(maxsize=4096)
@@ -111,8 +126,10 @@ def recognise(origin: str) -> ImportFormat | None:
             return ImportFormat.OPENAI
         if name.endswith(_AZURE_DOMAINS):
             return ImportFormat.AZURE_OPENAI
-    known = _OWNERS.get((owner(origin) or "").lower())
-    return ImportFormat(known) if known is not None else None
+    owner_name, repo = _owner_and_repo(origin) or ("", "")
+    if (known := _OWNERS.get(owner_name.lower())) is not None:
+        return ImportFormat(known)
+    return ImportFormat.THEBLOKE if repo.lower().endswith(_ALTERNATIVES) else None
 
 
 def download_name(download: str) -> str | None:

@@ -1,7 +1,7 @@
-"""Which binary belongs to which manifest: rules 1 to 5 of the contract, projectors and split sets.
+"""Which binary belongs to which manifest: rules 1 to 5 of the contract, and projectors.
 
 Pure: names, kinds and headers in, a `Choice` out; no file is touched and no sentence about content is made
-here (`entries` does both). Names are paths relative to the manifest's folder.
+here (`entries` does both). Neighbours: `modelsets` (what is offered), `quantization` (rule 5).
 """
 
 import fnmatch
@@ -10,55 +10,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from janagent.folder.estimate import Budget
 from janagent.folder.gguf import Header, Kind
-from janagent.folder.quantization import best_for, tag_of, tags_match
+from janagent.folder.modelsets import FOREIGN, Candidate, ModelSet, base_name, has_binary_suffix, model_sets
+from janagent.folder.parameters import InitParameters
+from janagent.folder.quantization import PROJECTOR_ORDER, Terms, best_for, tag_of, tags_match
 
-BINARY_SUFFIXES: Final = (".gguf", ".ggml", ".bin", ".proj")
-_SUFFIXES: Final = (*BINARY_SUFFIXES, ".json")
-_SPLIT: Final = re.compile(r"(.+)-(\d{5})-of-(\d{5})(\.[^./]*)?", re.DOTALL)
-_PROJECTOR_ORDER: Final = ("F16", "BF16", "Q8_0", "F32")
-_MOST_NAMED: Final = 10
-_STARTED: Final = frozenset({Kind.INCOMPLETE_HEADER, Kind.EMPTY})
-"""Kinds of a file that may still become a model."""
-_FOREIGN: Final = frozenset({Kind.PROJECTOR, Kind.ADAPTER, Kind.VOCAB_ONLY})
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """One file of the folder that is no JSON."""
-
-    name: str
-    kind: Kind
-    size_bytes: int
-    header: Header | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ModelSet:
-    """One model as files: a single one, or the parts of a split set in order."""
-
-    names: tuple[str, ...]
-    """The parts that are there; the first name stands for the set, there or not."""
-    kind: Kind
-    size_bytes: int
-    header: Header | None
-    """Of the first part."""
-    stem: str
-    """Name without suffix and part number."""
-    absent: tuple[str, ...] = ()
-    """Parts that should be there (the first few of them)."""
-    is_misnamed: bool = False
-    """A split set whose name llama.cpp cannot take the other parts' names from."""
-
-    @property
-    def tag(self) -> str | None:
-        """Quantization by the name, else by the header."""
-        return self.named_tag or (tag_of(self.header.quantization or "") if self.header else None)
-
-    @property
-    def named_tag(self) -> str | None:
-        """Quantization by the name alone."""
-        return tag_of(_base(self.stem))
+_NO_INIT: Final = InitParameters()
 
 
 class Offer:
@@ -80,10 +38,10 @@ class Offer:
 
     def find(self, name: str) -> str | None:
         """The candidate of this name: exactly, else as a name beside the manifest, else but for case."""
-        for wanted in (name, _base(name)):
+        for wanted in (name, base_name(name)):
             if wanted in self.names:
                 return wanted
-        for wanted in (name, _base(name)):
+        for wanted in (name, base_name(name)):
             matches = self._by_folded_name.get(wanted.casefold(), [])
             if len(matches) == 1:
                 return matches[0]
@@ -102,6 +60,8 @@ class Claim:
     """Its own stem; for `model.json` the folder's name too."""
     download_name: str | None = None
     files: tuple[str, ...] = ()
+    init: InitParameters = _NO_INIT
+    """Decides, with the memory, which of several quantizations is meant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,21 +79,9 @@ class Choice:
     warnings: tuple[str, ...] = ()
 
 
-def stem_of(name: str) -> str:
-    """File name without folder, `.json` or a binary's suffix, and part number; `""` for a bare `.gguf`."""
-    name = _base(name)
-    if "-of-" in name and (split := _SPLIT.fullmatch(name)) is not None:
-        return split[1]
-    return _without(name, _SUFFIXES)
-
-
-def has_binary_suffix(name: str) -> bool:
-    """Whether a name claims to be a binary, whatever the content."""
-    return name.lower().endswith(BINARY_SUFFIXES)
-
-
-def choose(claim: Claim, offer: Offer, *, budget_bytes: int | None) -> Choice:
-    """Apply the rules in their order. `budget_bytes` is memory for rule 5; None: no limit.
+def choose(claim: Claim, offer: Offer, *, budget: Callable[[], Budget]) -> Choice:
+    """Apply the rules in their order. `budget` is asked for the memory of rule 5 alone: it may have to wait
+    for a measurement.
 
     1. the file named by `download_url`; 2. `files`, names or globs; both are final. 3. the same stem; else a
     name that starts with it; else the only one whose quantization tag equals the stem's. 4. the only model in
@@ -149,11 +97,11 @@ def choose(claim: Claim, offer: Offer, *, budget_bytes: int | None) -> Choice:
     if named is not None:  # rule 1
         choice = _named(named, offer.sets)
     elif claim.files:  # rule 2
-        choice = _by_rules(claim, offer, lambda model: not listed.isdisjoint(model.names), budget_bytes)
+        choice = _by_rules(claim, offer, lambda model: not listed.isdisjoint(model.names), budget)
         if choice == Choice():
             choice = Choice(refused=tuple(sorted(listed)))
     elif offer.sets:
-        choice = _by_rules(claim, offer, lambda model: "/" not in model.names[0], budget_bytes)
+        choice = _by_rules(claim, offer, lambda model: "/" not in model.names[0], budget)
     else:
         return Choice()
     return _with_projector(choice, offer, listed if claim.files else None)
@@ -194,7 +142,7 @@ def _named(name: str, sets: Iterable[ModelSet]) -> Choice:
 
 
 def _by_rules(
-    claim: Claim, offer: Offer, is_offered: Callable[[ModelSet], bool], budget_bytes: int | None
+    claim: Claim, offer: Offer, is_offered: Callable[[ModelSet], bool], budget: Callable[[], Budget]
 ) -> Choice:
     pool = _same_stem(claim.stems, offer, is_offered)
     if len(pool) == 1:
@@ -208,7 +156,7 @@ def _by_rules(
     if wanted is not None:
         matching = [s for s in pool if tags_match(wanted, s.tag)]
         pool = matching or [s for s in pool if s.named_tag is None]
-    return _only_or_best(pool, budget_bytes)
+    return _only_or_best(pool, claim, offer, budget)
 
 
 def _same_stem(stems: Iterable[str], offer: Offer, is_offered: Callable[[ModelSet], bool]) -> list[ModelSet]:
@@ -232,7 +180,9 @@ def _starting_with(stems: Iterable[str], sets: Iterable[ModelSet]) -> list[Model
     return []
 
 
-def _only_or_best(pool: Sequence[ModelSet], budget_bytes: int | None) -> Choice:
+def _only_or_best(
+    pool: Sequence[ModelSet], claim: Claim, offer: Offer, budget: Callable[[], Budget]
+) -> Choice:
     good = [s for s in pool if s.kind in (Kind.MODEL, Kind.PART)] or pool
     if len(good) == 1:  # rule 4
         return Choice(model=good[0])
@@ -242,20 +192,27 @@ def _only_or_best(pool: Sequence[ModelSet], budget_bytes: int | None) -> Choice:
     if len({_dimensions(s.header) for s in rivals}) > 1:
         return Choice(rivals=tuple(s.names[0] for s in rivals))
     whole = [s for s in rivals if not s.absent and _is_long_enough(s)] or rivals
-    best = best_for(whole, budget_bytes)  # rule 5
+    if len(whole) == 1:
+        best, reason = whole[0], "the only one that is all there"
+    else:  # rule 5
+        terms = Terms(budget(), claim.init, whole[0].header, _projector_bytes(whole[0], offer))
+        best, reason = best_for(whole, terms)
     rest = ", ".join(s.names[0] for s in good if s is not best)
-    return Choice(
-        model=best,
-        warnings=(f"{best.names[0]} was chosen among several quantizations; the others are {rest}",),
-    )
+    words = f"{best.names[0]} was chosen among several quantizations ({reason}); the others are {rest}"
+    return Choice(model=best, warnings=(words,))
+
+
+def _projector_bytes(model: ModelSet, offer: Offer) -> int:
+    name = fitting_projector(model, offer.projectors)
+    return next((p.size_bytes for p in offer.projectors if p.name == name), 0)
 
 
 def _may_be_model(model: ModelSet) -> bool:
     """Whether it can be taken for a model without being named: by content, else by the name's suffix."""
     if model.kind in (Kind.MODEL, Kind.PART):
         return True
-    name = _base(model.names[0]).lower()
-    if model.kind in _FOREIGN or "mmproj" in name or name.endswith(".proj"):
+    name = base_name(model.names[0]).lower()
+    if model.kind in FOREIGN or "mmproj" in name or name.endswith(".proj"):
         return False
     return model.kind is not Kind.SAFETENSORS and has_binary_suffix(name)
 
@@ -280,78 +237,6 @@ def _dimensions(header: Header | None) -> tuple[object, ...]:
 def _is_long_enough(model: ModelSet) -> bool:
     return len(model.names) > 1 or (
         model.header is not None and model.size_bytes >= model.header.required_bytes
-    )
-
-
-# Split sets
-
-
-def model_sets(candidates: Iterable[Candidate]) -> list[ModelSet]:
-    """The models among `candidates`, parts put together, in path order.
-
-    A file is part of a set when its header says so, or its name while it has no header. Parts without their
-    first part make a set too: part 1 is then the first of `absent`.
-    """
-    singles: list[ModelSet] = []
-    parts: dict[tuple[str, int, str], dict[int, Candidate]] = {}
-    for candidate in candidates:
-        if candidate.kind in _FOREIGN:
-            continue
-        split = _SPLIT.fullmatch(candidate.name) if "-of-" in candidate.name else None
-        header = candidate.header
-        is_split = header.split_count > 1 if header else candidate.kind in _STARTED
-        if split is not None and is_split and int(split[3]) > 1:
-            key = (split[1], int(split[3]), split[4] or "")
-            parts.setdefault(key, {})[int(split[2])] = candidate
-        elif candidate.kind is not Kind.PART:
-            singles.append(_single(candidate))
-    sets = [_put_together(key, found) for key, found in parts.items()]
-    return sorted(singles + sets, key=lambda model: model.names[0])
-
-
-def _single(candidate: Candidate) -> ModelSet:
-    header = candidate.header
-    return ModelSet(
-        names=(candidate.name,),
-        kind=candidate.kind,
-        size_bytes=candidate.size_bytes,
-        header=header,
-        stem=_whole_stem(candidate.name),
-        is_misnamed=header is not None and header.split_count > 1,
-    )
-
-
-def _whole_stem(name: str) -> str:
-    """As `stem_of`, but a part number stays: a single file that is named like a part."""
-    return _without(_base(name), BINARY_SUFFIXES)
-
-
-def _without(name: str, suffixes: tuple[str, ...]) -> str:
-    lower = name.lower()
-    if lower.endswith(suffixes):
-        return name[: lower.rindex(".")]
-    return name
-
-
-def _put_together(key: tuple[str, int, str], found: dict[int, Candidate]) -> ModelSet:
-    prefix, count, suffix = key
-
-    def part_name(number: int) -> str:
-        return f"{prefix}-{number:05d}-of-{count:05d}{suffix}"
-
-    absent: list[str] = []
-    for number in range(1, count + 1):
-        if number not in found and len(absent) < _MOST_NAMED:
-            absent.append(part_name(number))
-    first = found.get(1)
-    names = [found[number].name for number in sorted(found) if number != 1]
-    return ModelSet(
-        names=(part_name(1), *names),
-        kind=first.kind if first is not None else Kind.PART,
-        size_bytes=sum(candidate.size_bytes for candidate in found.values()),
-        header=first.header if first is not None else None,
-        stem=_base(prefix),
-        absent=tuple(absent),
     )
 
 
@@ -385,7 +270,7 @@ def fitting_projector(model: ModelSet, projectors: Sequence[Candidate]) -> str |
 
     def preference(candidate: Candidate) -> tuple[int, int, str]:
         tag = (candidate.header.quantization if candidate.header else None) or tag_of(candidate.name) or ""
-        order = _PROJECTOR_ORDER.index(tag) if tag in _PROJECTOR_ORDER else len(_PROJECTOR_ORDER)
+        order = PROJECTOR_ORDER.index(tag) if tag in PROJECTOR_ORDER else len(PROJECTOR_ORDER)
         return order, -len(words & _words(candidate.name)), candidate.name
 
     return min(fitting, key=preference).name if fitting else None
@@ -393,7 +278,3 @@ def fitting_projector(model: ModelSet, projectors: Sequence[Candidate]) -> str |
 
 def _words(name: str) -> frozenset[str]:
     return frozenset(re.split(r"[^a-z0-9]+", name.lower()))
-
-
-def _base(name: str) -> str:
-    return name.rpartition("/")[2]

@@ -6,6 +6,7 @@ is in one is the fetcher's own (`fetch.record`). Neighbours: `catalog` asks, `re
 """
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -26,6 +27,8 @@ class OpenFetch:
     """A fetch that began and has not ended. `names` are paths below the folder of the manifest."""
 
     key: str
+    artifact_key: str
+    """What the manifest asked for when it began; another manifest does not wait for these files."""
     names: tuple[str, ...]
     inodes: tuple[int | None, ...]
     """Of the `.part` files that the fetch made, in the same order."""
@@ -60,7 +63,7 @@ def _read(path: Path) -> OpenFetch | None:
     try:
         with path.open("rb") as file:
             record = json.loads(file.read(_LARGEST_BYTES))
-        key, files = record["key"], record["files"]
+        key, artifact_key, files = record["key"], str(record.get("artifact_key", "")), record["files"]
         names = tuple(str(file["name"]) for file in files)
         inodes = tuple(file.get("inode") for file in files)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -68,20 +71,21 @@ def _read(path: Path) -> OpenFetch | None:
     is_ours = isinstance(key, str) and path.name == record_path(path.parent, key).name
     if not is_ours or not all(map(is_file_name, names)):  # it came with somebody's folder
         return None
-    return OpenFetch(key, names, inodes, path)
+    return OpenFetch(key, artifact_key, names, inodes, path)
 
 
 def discard(models: Path, key: str) -> None:
     """Remove the record of `key` and the unfinished files that its fetch made. Files that have their name
-    stay, and so does a `.part` that is somebody else's."""
+    stay, and so does a `.part` that is somebody else's, or that another fetch goes on with."""
     fetch = open_fetch(models, key)
     if fetch is not None:
         folder = models / parent(key)
+        others = [other for other in open_fetches(models).values() if other.key != key]
         for name, inode in zip(fetch.names, fetch.inodes, strict=True):
+            is_shared = inode is not None and any(inode in other.inodes for other in others)
             part = folder / f"{name}{PART}"
-            with contextlib.suppress(OSError):
-                if part.lstat().st_ino == inode and _is_inside(part, models):
-                    part.unlink()
+            if not is_shared and _is_inside(part, models):
+                remove_part(part, inode)
     record = record_path(models, key)
     for path in (record, record.with_suffix(".new")):  # the second: a rewrite that was cut off
         with contextlib.suppress(OSError):
@@ -89,6 +93,19 @@ def discard(models: Path, key: str) -> None:
     with contextlib.suppress(OSError):
         (models / FOLDER).rmdir()
         (models / FOLDER).parent.rmdir()
+
+
+def remove_part(part: Path, inode: int | None) -> None:
+    """Remove an unfinished file, unless it is not the one with this inode, or a fetcher has it open."""
+    with contextlib.suppress(OSError):
+        fd = os.open(part, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            if os.fstat(fd).st_ino == inode:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # BlockingIOError: somebody writes it
+                if part.lstat().st_ino == inode:
+                    part.unlink()
+        finally:
+            os.close(fd)
 
 
 def _is_inside(path: Path, models: Path) -> bool:

@@ -8,6 +8,7 @@ import contextlib
 import os
 import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from janagent.folder.entry import ModelEntry
@@ -68,14 +69,16 @@ def _link_on(path: Path, models: Path) -> Path | None:
     return next((step for step in inside if step.is_symlink()), None)
 
 
-def remove_files(entry: ModelEntry, *, models: Path) -> None:
-    """Remove the files of `entry` and the folders they leave empty. Raises OSError; then all are back.
+def remove_files(entry: ModelEntry, *, models: Path, also: Iterable[Path] = ()) -> None:
+    """Remove the files of `entry`, `also` those, and the folders they leave empty. Raises OSError; then all
+    are back.
 
     The renames are quick, so that a scan sees either all of them or none; deleting gigabytes comes after.
     """
     if (reason := obstacle(entry, models=models)) is not None:
         raise OSError(0, reason, entry.path)
-    paths = [path for path in wanted_paths(entry, models=models) if os.path.lexists(path)]
+    wanted = dict.fromkeys([*wanted_paths(entry, models=models), *also])
+    paths = [path for path in wanted if os.path.lexists(path)]
     if not paths:
         return
     trashes: dict[int, Path] = {}

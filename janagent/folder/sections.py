@@ -145,6 +145,11 @@ def _validated(section: type[SectionT], known: dict[str, Any], *, is_common: boo
     return found
 
 
+def over(below: SectionT, above: SectionT) -> SectionT:
+    """`above`, and where it is silent `below`."""
+    return below.model_copy(update={name: getattr(above, name) for name in above.model_fields_set})
+
+
 def dotted(prefix: str, name: str) -> str:
     """`prefix.name`, or just the name at the top level."""
     return f"{prefix}.{name}" if prefix else name

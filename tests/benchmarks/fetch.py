@@ -17,6 +17,7 @@ import psutil
 
 from janagent import aio
 from janagent.children import wire
+from janagent.folder.records import record_path
 from tests.benchmarks import peers
 from tests.benchmarks.calm import undisturbed
 from tests.benchmarks.report import Line, Plan, Section, spread, verdict
@@ -29,6 +30,7 @@ QUICK_MANIFESTS = 10
 MEMORY_LIMIT_MB = 120
 LIMIT_S = 300.0
 REPO, NAME = "bench/large", "large.gguf"
+MANIFEST = "bench.json"
 HUB_DOWNLOAD = """
 import sys, time
 from huggingface_hub import hf_hub_download
@@ -137,11 +139,12 @@ async def _theirs(hub: TestHub, folder: Path) -> float:
 
 async def _ours(hub: TestHub, memory: list[float], folder: Path) -> float:
     """From the start of the program to its end, its own imports included."""
+    (folder / MANIFEST).write_text("{}")
     spec = wire.FetchSpec(
-        key="bench",
+        key=MANIFEST,
         model_id="bench",
         folder=str(folder),
-        record_path=str(folder / "record.json"),
+        record_path=str(record_path(folder, MANIFEST)),
         origin=REPO,
         hub_endpoint=hub.url,
     )

@@ -9,6 +9,7 @@ from janagent.core import events as ev
 from janagent.core.actions import (
     Action,
     Answer,
+    DiscardFetch,
     GrantLease,
     RefuseLease,
     RemoveFiles,
@@ -81,6 +82,7 @@ class Driver:
         self.now = 1000.0
         self.machine = Machine(limits=Limits(**limits), budget=Budget(ram, gpu), is_strict=True)
         self.log: list[Action] = []
+        self.told: list[ev.Event] = []
         self.deadline: float | None = None
         self.engines: dict[int, StartEngine] = {}
         self.fetches: dict[int, StartFetch] = {}
@@ -88,6 +90,7 @@ class Driver:
 
     def tell(self, event: ev.Event) -> list[Action]:
         outcome = self.machine.handle(event, self.now)
+        self.told.append(event)
         self.machine.check()
         for action in outcome.actions:
             if isinstance(action, StartEngine):
@@ -184,6 +187,10 @@ class Driver:
         del self.fetches[number]
         return self.tell(ev.FetchEnded(number, fault, **about))
 
+    def discarded(self, name: str = "a") -> list[Action]:
+        """What an unfinished fetch left is gone."""
+        return self.tell(ev.FetchDiscarded(f"{name}.json"))
+
     def run(self, name: str = "a", **about: Any) -> int:
         """Put a model into the folder and bring it up; returns its engine."""
         self.folder(entry(name, **about))
@@ -228,6 +235,10 @@ class Driver:
 
     def fetch_stops(self) -> list[StopFetch]:
         return [action for action in self.log if isinstance(action, StopFetch)]
+
+    def discards(self) -> list[str]:
+        """Names of the models whose remains were to be removed so far."""
+        return [action.key.removesuffix(".json") for action in self.log if isinstance(action, DiscardFetch)]
 
     def removals(self) -> list[RemoveFiles]:
         return [action for action in self.log if isinstance(action, RemoveFiles)]

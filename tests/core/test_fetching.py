@@ -3,7 +3,8 @@
 import pytest
 
 from janagent.core import events as ev
-from janagent.folder.entry import Condition
+from janagent.core.actions import StartFetch
+from janagent.folder.entry import CatalogChange, Condition
 from janagent.folder.fault import Fault
 from tests.core.driver import Driver, entry, lacking
 
@@ -83,11 +84,23 @@ def test_no_more_fetches_run_than_may_and_the_next_follows() -> None:
     assert d.fetching() == ["b", "c"]
 
 
+def test_those_that_queue_come_in_their_order_and_only_those_that_can_start_are_looked_at() -> None:
+    d = Driver(max_fetches=1)
+    d.folder(lacking("c"))
+    d.folder(lacking("b"))
+    d.folder(lacking("a"))
+    number = d.fetch_of("c")
+    del d.fetches[number]
+    outcome = d.machine.handle(ev.FetchEnded(number), d.now)
+    assert [action.entry.id for action in outcome.actions if isinstance(action, StartFetch)] == ["b"]
+    assert outcome.touched == {"c.json", "b.json"}
+
+
 def test_stop_pauses_a_download_and_start_resumes_it() -> None:
     d = Driver()
     d.folder(lacking())
     waiter = d.stop()
-    assert [stop.is_final for stop in d.fetch_stops()] == [False]
+    assert len(d.fetch_stops()) == 1
     assert d.answer(waiter) is None
     d.fetch_ended(fault=LOST)
     assert d.answer(waiter) == 0
@@ -121,10 +134,77 @@ def test_a_deleted_model_takes_what_its_download_wrote_along(how: str) -> None:
         d.gone("a")
     else:
         d.delete()
-    assert [stop.is_final for stop in d.fetch_stops()] == [True]
-    assert d.removals() == []
+    assert len(d.fetch_stops()) == 1
+    assert (d.removals(), d.discards()) == ([], [])
     d.fetch_ended(fault=LOST)
-    assert len(d.removals()) == (how == "by a call")
+    assert (len(d.removals()), d.discards()) == ((0, ["a"]) if how == "by hand" else (1, []))
+
+
+@pytest.mark.parametrize("when", ["paused", "queued", "in back-off", "interrupted before this daemon"])
+def test_a_manifest_that_goes_while_nothing_is_fetched_takes_the_remains_along(when: str) -> None:
+    d = Driver(max_fetches=1)
+    if when == "paused":
+        d.folder(lacking())
+        d.stop()
+        d.fetch_ended(fault=LOST)
+    elif when == "queued":
+        d.folder(lacking("b"))
+        d.folder(lacking(fault=Fault("interrupted", "a fetch has not ended")))
+        assert d.fetching() == ["b"]
+    elif when == "in back-off":
+        d.folder(lacking())
+        d.fetch_ended(fault=LOST)
+    else:
+        d.tell(ev.FetchesPaused(True))
+        d.folder(lacking(fault=Fault("interrupted", "a fetch has not ended")), initial=True)
+    assert d.discards() == []
+    d.gone("a")
+    assert d.discards() == ["a"]
+    d.discarded()
+    assert d.machine.story("a.json") == (), "it is forgotten"
+
+
+def test_a_manifest_that_comes_back_is_fetched_once_the_remains_are_gone() -> None:
+    d = Driver()
+    d.folder(lacking())
+    d.fetch_ended(fault=LOST)
+    d.gone("a")
+    d.folder(lacking())
+    d.pass_time(10_000)
+    assert d.fetching() == []
+    d.discarded()
+    assert d.fetching() == ["a"]
+    assert d.discards() == ["a"]
+
+
+def test_a_model_that_became_complete_without_its_fetch_loses_the_remains() -> None:
+    d = Driver()
+    d.folder(lacking())
+    d.fetch_ended(fault=LOST)
+    d.folder(entry())
+    assert d.discards() == ["a"]
+    d.discarded()
+    d.folder(entry(version=2))
+    assert d.discards() == ["a"]
+
+
+def test_an_edit_that_cannot_be_read_keeps_what_is_there_already() -> None:
+    d = Driver()
+    d.folder(lacking())
+    d.folder(entry(condition=Condition.INVALID, binaries=(), artifact_key=""))
+    d.fetch_ended(fault=LOST)
+    d.pass_time(10_000)
+    assert d.discards() == []
+    d.folder(lacking())
+    assert d.fetching() == ["a"]
+
+
+def test_what_is_offline_is_not_discarded() -> None:
+    d = Driver()
+    d.folder(lacking())
+    d.fetch_ended(fault=LOST)
+    d.tell(ev.CatalogChanged(CatalogChange(removed=("a.json",), offline=True)))
+    assert d.discards() == []
 
 
 def test_an_edit_of_what_is_wanted_starts_the_fetch_anew_and_another_edit_does_not() -> None:
@@ -133,7 +213,7 @@ def test_an_edit_of_what_is_wanted_starts_the_fetch_anew_and_another_edit_does_n
     d.folder(lacking(owned_by="somebody"))
     assert d.fetch_stops() == []
     d.folder(lacking(artifact="others"))
-    assert [stop.is_final for stop in d.fetch_stops()] == [False]
+    assert len(d.fetch_stops()) == 1
     d.fetch_ended(fault=LOST)
     assert d.fetching() == ["a"]
     assert d.fetches[d.fetch_of()].entry.artifact_key == "a-others"
@@ -184,7 +264,7 @@ def test_an_offline_root_and_the_end_of_the_daemon_stop_a_download_and_keep_what
     d.offline(False)
     assert d.fetching() == ["a"]
     d.tell(ev.ShutdownWanted())
-    assert [stop.is_final for stop in d.fetch_stops()] == [False, False]
+    assert len(d.fetch_stops()) == 2
     d.fetch_ended(fault=LOST)
     assert d.fetching() == []
 

@@ -1,5 +1,7 @@
 """Anything in any order: the machine keeps its invariants, and everybody who waits is answered in the end."""
 
+from collections import Counter
+
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -99,6 +101,17 @@ class AnyOrder(RuleBasedStateMachine):
         fault = Fault("network", fails) if fails else None
         self.d.fetch_ended(name, fault, is_permanent=fails == "for good")
 
+    @rule()
+    def remains_are_discarded(self) -> None:
+        for name in self.discarding():
+            self.d.discarded(name)
+
+    def discarding(self) -> list[str]:
+        """Those that were asked for and not yet told, as there may be one of each model."""
+        told = [event for event in self.d.told if isinstance(event, ev.FetchDiscarded)]
+        left = Counter(self.d.discards()) - Counter(event.key.removesuffix(".json") for event in told)
+        return list(left.elements())
+
     @rule(data=st.data())
     @precondition(lambda self: self.d.engines)
     def engine_ready(self, data: st.DataObject) -> None:
@@ -148,6 +161,12 @@ class AnyOrder(RuleBasedStateMachine):
             assert status.entry.fault is None or is_explained
 
     @invariant()
+    def nothing_is_fetched_while_it_is_discarded(self) -> None:
+        discarding = self.discarding()
+        assert len(discarding) == len(set(discarding))
+        assert not set(discarding) & set(self.d.fetching())
+
+    @invariant()
     def each_engine_is_started_once_and_stopped_at_most_once(self) -> None:
         starts = [a.engine for a in self.d.log if isinstance(a, StartEngine)]
         stops = [a.engine for a in self.d.log if isinstance(a, StopEngine)]
@@ -170,6 +189,7 @@ class AnyOrder(RuleBasedStateMachine):
             for engine in self.d.started():
                 self.d.ready(engine)
             self.fetches_fail_for_good()
+            self.remains_are_discarded()
             self.files_removed(True)
             self.d.pass_time(1000)
 
@@ -191,6 +211,7 @@ class AnyOrder(RuleBasedStateMachine):
             self.d.pass_time(100)
             self.engines_stop_as_told()
             self.fetches_fail_for_good()
+            self.remains_are_discarded()
             self.files_removed(True)
         assert not self.d.machine.has_engines
         assert not self.d.fetches

@@ -31,6 +31,8 @@ class HostedFile:
         self.fail_status: int | None = None
         self.fail_times: int | None = None
         self.retry_after_s: int | None = None
+        # Says the same as a date; that has whole seconds.
+        self.is_retry_a_date = False
         # Lets `fail_status` answer on the hub itself, before the redirect.
         self.fail_on_hub = False
         self.stall_after_bytes: int | None = None

@@ -12,8 +12,10 @@ Neighbour: `hosted` holds the repos and each file's misbehaviour.
 import asyncio
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
@@ -273,6 +275,9 @@ def _lfs(file: HostedFile) -> dict[str, Any]:
 
 def _fail(file: HostedFile) -> None:
     if file.fail_status is not None and file.takes_one("fail_times"):
+        if file.is_retry_a_date and file.retry_after_s is not None:
+            date = formatdate(time.time() + file.retry_after_s, usegmt=True)
+            raise _Refused(file.fail_status, headers={"Retry-After": date})
         raise _Refused(file.fail_status, retry_after_s=file.retry_after_s)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from janagent.fetch.download import SEGMENT_BYTES, Download, in_thread
+from janagent.fetch.place import Place
 from janagent.fetch.plan import RemoteFile
 from janagent.fetch.record import Entry, Record
 
@@ -13,13 +14,13 @@ def made(folder: Path, size_bytes: int | None) -> Download:
     file = RemoteFile("a", "http://x/a", size_bytes)
     record = Record(folder / "r" / "r.json", key="k")
     record.begin([Entry("a", size_bytes)], {})
-    return Download(file, folder / "a", record=record, earlier=None)
+    return Download(file, place=Place.at(folder), record=record, earlier=None)
 
 
 async def test_one_connection_asks_first_what_the_file_is(tmp_path: Path):
     download = made(tmp_path, 3 * SEGMENT_BYTES)
     assert download.take() is None, "not open yet"
-    assert await download.open()
+    await download.open()
     span = download.take()
     assert span is not None
     assert (span.position, span.end) == (0, SEGMENT_BYTES)

@@ -1,3 +1,4 @@
+import fcntl
 import hashlib
 import os
 import subprocess
@@ -7,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from janagent.fetch.faults import FetchError
-from janagent.fetch.part import Part, is_in_place, locate
+from janagent.fetch.part import Found, Part, look_at
+from janagent.fetch.place import Place
 from janagent.fetch.plan import RemoteFile
 
 CONTENT = b"content"
@@ -15,9 +17,13 @@ GIT = hashlib.sha1(b"blob 7\0" + CONTENT, usedforsecurity=False).hexdigest()
 WANTED = RemoteFile("a", "http://x/a", len(CONTENT), None, GIT)
 
 
+def part_of(target: Path) -> Part:
+    return Part(target, Place.at(target.parent))
+
+
 def opened(target: Path) -> Part:
-    part = Part(target)
-    assert part.open(is_ours=False)
+    part = part_of(target)
+    assert part.open()
     return part
 
 
@@ -31,37 +37,54 @@ def test_a_file_gets_its_name_only_if_that_is_free(tmp_path: Path):
     (tmp_path / "a").unlink()
     part.place(len(CONTENT))
     assert os.listdir(tmp_path) == ["a"]
-    assert is_in_place(WANTED, tmp_path / "a", is_trusted=False)
+    assert look_at(WANTED, tmp_path / "a", is_trusted=False) is Found.IT
 
 
 def test_a_part_is_written_by_one_fetcher_at_a_time(tmp_path: Path):
     part = opened(tmp_path / "a")
-    assert not Part(tmp_path / "a").open(is_ours=True)
+    assert not part_of(tmp_path / "a").open()
     part.close()
-    assert Part(tmp_path / "a").open(is_ours=True)
+    assert part_of(tmp_path / "a").open()
+
+
+def test_a_part_that_got_its_name_before_the_lock_was_had_is_not_taken_for_the_new_one(tmp_path: Path):
+    first = opened(tmp_path / "a")
+    first.write([CONTENT], 0)
+    late = os.open(tmp_path / "a.part", os.O_RDWR)  # a second fetcher, that has opened and not locked it yet
+    first.place(len(CONTENT))
+    fcntl.flock(late, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert opened(tmp_path / "a").inode != os.fstat(late).st_ino
+    os.close(late)
+
+
+@pytest.mark.parametrize("how", ["removed", "replaced"])
+def test_a_part_that_was_taken_away_gives_no_other_file_its_name(tmp_path: Path, how: str):
+    part = opened(tmp_path / "a")
+    part.write([CONTENT], 0)
+    (tmp_path / "a.part").unlink()
+    if how == "replaced":
+        (tmp_path / "a.part").write_bytes(b"another's")
+    with pytest.raises(FetchError, match="removed or replaced") as caught:
+        part.place(len(CONTENT))
+    assert not caught.value.is_permanent
+    part.remove()
+    assert sorted(os.listdir(tmp_path)) == (["a.part"] if how == "replaced" else [])
 
 
 def test_a_part_that_is_a_link_is_not_written_through(tmp_path: Path):
     (tmp_path / "victim").write_bytes(b"mine")
     os.symlink(tmp_path / "victim", tmp_path / "a.part")
     with pytest.raises(FetchError):
-        Part(tmp_path / "a").open(is_ours=True)
+        part_of(tmp_path / "a").open()
     assert (tmp_path / "victim").read_bytes() == b"mine"
-
-
-@pytest.mark.parametrize("name", ["../a", "/a", "b/../../a", "", "."])
-def test_no_name_leaves_the_folder(tmp_path: Path, name: str):
-    with pytest.raises(FetchError) as caught:
-        locate(tmp_path, name)
-    assert caught.value.code == "unsafe_name"
 
 
 def test_a_disk_that_takes_no_more_is_said_to_be_full(tmp_path: Path):
     script = (
         "import resource, sys; from pathlib import Path\n"
-        "from janagent.fetch.part import Part\n"
+        "from janagent.fetch.part import Part; from janagent.fetch.place import Place\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
-        "part = Part(Path(sys.argv[1])); part.open(is_ours=False)\n"
+        "path = Path(sys.argv[1]); part = Part(path, Place.at(path.parent)); part.open()\n"
         "try: part.write([bytes(200_000)], 0)\n"
         "except Exception as error: print(error.code)"
     )

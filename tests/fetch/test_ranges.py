@@ -11,7 +11,6 @@ def test_ranges_are_handed_out_from_the_front_and_never_twice():
     while (span := ranges.take(4)) is not None:
         taken.append((span.position, span.end))
     assert taken == [(0, 4), (4, 8), (8, 10)]
-    assert ranges.open_bytes == 0
 
 
 def test_what_was_given_back_comes_first():
@@ -40,19 +39,19 @@ def test_the_prefix_grows_over_gaps_that_close():
     assert ranges.add(0, 10) == (0, 20)
     assert ranges.prefix == 20
     assert ranges.add(20, 30) == (0, 30)
-    assert ranges.is_complete
+    assert ranges.done_bytes == 30
 
 
-def test_an_empty_file_is_complete():
-    assert Ranges(0).is_complete
+def test_of_an_empty_file_nothing_is_asked_for():
     assert Ranges(0).take(1) is None
+    assert Ranges(0).done_bytes == 0
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_connections_that_break_off_anywhere_still_bring_every_byte_once(seed: int):
     dice, size = random.Random(seed), 1000
     ranges, seen = Ranges(size), bytearray(size)
-    while not ranges.is_complete:
+    while ranges.done_bytes < size:
         spans = [span for _ in range(4) if (span := ranges.take(dice.randint(1, 200))) is not None]
         dice.shuffle(spans)
         for span in spans:

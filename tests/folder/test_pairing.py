@@ -2,53 +2,11 @@
 
 import pytest
 
-from janagent.folder.gguf import Header, Kind
-from janagent.folder.pairing import Candidate, Choice, Claim, Offer, choose, stem_of
-from janagent.folder.quantization import best_for, tag_of, tags_match
-
-MB = 1_000_000
-
-
-def model(name: str, *, mb: int = 100, width: int = 64, quantization: str | None = None) -> Candidate:
-    header = Header(
-        version=3,
-        architecture="llama",
-        required_bytes=mb * MB,
-        quantization=quantization,
-        block_count=2,
-        embedding_length=width,
-        head_count=4,
-    )
-    return Candidate(name, Kind.MODEL, mb * MB, header)
-
-
-def part(name: str, number: int, count: int) -> Candidate:
-    header = Header(
-        version=3,
-        architecture="llama" if number == 1 else "",
-        required_bytes=MB,
-        embedding_length=64 if number == 1 else None,
-        split_count=count,
-        split_no=number - 1,
-    )
-    kind = Kind.MODEL if number == 1 else Kind.PART
-    return Candidate(f"{name}-{number:05d}-of-{count:05d}.gguf", kind, MB, header)
-
-
-def projector(name: str, *, width: int | None = 64, quantization: str | None = None) -> Candidate:
-    header = Header(
-        version=3,
-        architecture="clip",
-        required_bytes=MB,
-        is_projector=True,
-        projector_embedding_length=width,
-        quantization=quantization,
-    )
-    return Candidate(name, Kind.PROJECTOR, MB, header)
-
-
-def other(name: str, kind: Kind = Kind.OTHER) -> Candidate:
-    return Candidate(name, kind, 100)
+from janagent.folder.estimate import Budget
+from janagent.folder.gguf import Kind
+from janagent.folder.modelsets import Candidate
+from janagent.folder.pairing import Choice, Claim, Offer, choose
+from tests.folder.candidates import MB, model, other, part, projector
 
 
 def pick(
@@ -56,10 +14,10 @@ def pick(
     *candidates: Candidate,
     download: str | None = None,
     files: tuple[str, ...] = (),
-    budget_bytes: int | None = None,
+    budget_bytes: int = 1 << 50,
 ) -> Choice:
     stems = (stem,) if isinstance(stem, str) else stem
-    return choose(Claim(stems, download, files), Offer(candidates), budget_bytes=budget_bytes)
+    return choose(Claim(stems, download, files), Offer(candidates), budget=lambda: Budget(budget_bytes))
 
 
 def picked(choice: Choice) -> str:
@@ -223,41 +181,9 @@ def test_different_models_are_rivals_and_all_are_named() -> None:
 # Split sets
 
 
-def test_parts_are_one_model_whose_stem_has_no_number() -> None:
+def test_a_split_set_is_picked_as_one_model() -> None:
     parts = [part("big", n, 3) for n in (3, 1, 2)]
-    (whole,) = Offer(parts).sets
-    assert whole.names == tuple(f"big-{n:05d}-of-00003.gguf" for n in (1, 2, 3))
-    assert whole.stem == "big"
-    assert whole.absent == ()
     assert picked(pick("big", *parts, model("other.gguf"))) == "big-00001-of-00003.gguf"
-
-
-def test_missing_parts_are_named() -> None:
-    (whole,) = Offer([part("big", 1, 3), part("big", 3, 3)]).sets
-    assert whole.absent == ("big-00002-of-00003.gguf",)
-
-
-def test_without_part_one_the_set_is_there_and_part_one_is_absent() -> None:
-    (whole,) = Offer([part("big", 2, 2)]).sets
-    assert whole.names == ("big-00001-of-00002.gguf", "big-00002-of-00002.gguf")
-    assert whole.absent == ("big-00001-of-00002.gguf",)
-
-
-def test_a_name_like_a_part_does_not_make_a_whole_model_one() -> None:
-    (whole,) = Offer([model("big-00001-of-00003.gguf")]).sets
-    assert whole.absent == ()
-    assert not whole.is_misnamed
-
-
-def test_a_first_part_without_a_number_in_its_name_is_misnamed() -> None:
-    first = part("big", 1, 2)
-    (whole,) = Offer([Candidate("big.gguf", first.kind, MB, first.header)]).sets
-    assert whole.is_misnamed
-
-
-def test_a_name_that_claims_99999_parts_names_only_a_few() -> None:
-    (whole,) = Offer([part("big", 1, 99_999)]).sets
-    assert len(whole.absent) == 10
 
 
 # Projectors
@@ -300,59 +226,3 @@ def test_a_listed_projector_that_does_not_fit_is_warned_about() -> None:
     choice = pick("a", model("a.gguf"), projector("mm.gguf", width=8), files=("a.gguf", "mm.gguf"))
     assert choice.projector is None
     assert "mm.gguf does not fit a.gguf" in choice.warnings[0]
-
-
-# Names and tags
-
-
-@pytest.mark.parametrize(
-    ("name", "stem"),
-    [
-        ("a.json", "a"),
-        ("a.GGUF", "a"),
-        ("zephyr-7b.Q2_K", "zephyr-7b.Q2_K"),
-        (".gguf", ""),
-        ("big-00002-of-00003.gguf", "big"),
-        ("sub/a.bin", "a"),
-    ],
-)
-def test_stems(name: str, stem: str) -> None:
-    assert stem_of(name) == stem
-
-
-@pytest.mark.parametrize(
-    ("name", "tag"),
-    [
-        ("zephyr-7b-beta.Q2_K", "Q2_K"),
-        ("llama-70b-finetune-q5", "Q5"),
-        ("x-IQ3_XXS", "IQ3_XXS"),
-        ("model-f16", "F16"),
-        ("model.fp16", "F16"),
-        ("m-bf16", "BF16"),
-        ("UD-Q4_K_XL", "Q4_K_XL"),
-        ("gpt-oss-mxfp4", "MXFP4"),
-        ("q4_k_m_v2", "Q4_K_M"),
-        ("seq2seq", None),
-        ("llama2-7b", None),
-    ],
-)
-def test_tags(name: str, tag: str | None) -> None:
-    assert tag_of(name) == tag
-
-
-def test_a_short_tag_matches_its_variants_only() -> None:
-    assert tags_match("Q2", "Q2_K")
-    assert tags_match("Q4_K_M", "Q4_K_M")
-    assert not tags_match("Q2", "IQ2_XS")
-    assert not tags_match("Q4_K_M", "Q4_K_S")
-    assert not tags_match("Q2", None)
-
-
-def test_the_choice_for_a_machine_is_four_bits_then_more_then_fewer() -> None:
-    def best(*tags: str) -> str | None:
-        return best_for([s for tag in tags for s in Offer([model(f"x.{tag}.gguf")]).sets], None).tag
-
-    assert best("Q8_0", "Q4_K_S", "Q4_K_M") == "Q4_K_M"
-    assert best("Q8_0", "Q5_K_M", "Q2_K") == "Q5_K_M"
-    assert best("F16", "Q8_0", "Q2_K") == "Q8_0"
-    assert best("Q2_K", "Q3_K_M") == "Q3_K_M"

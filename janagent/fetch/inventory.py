@@ -1,0 +1,112 @@
+"""What of a plan is there already, and what is there in the end: before and after a transfer.
+
+Blocks on the disk, runs in a thread. Neighbours: `transfer` brings what is missing, `record` remembers.
+"""
+
+import contextlib
+import hashlib
+import logging
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from janagent.fetch.disk import disk_faults
+from janagent.fetch.download import Download
+from janagent.fetch.faults import Code, FetchError
+from janagent.fetch.part import SUFFIX, Found, look_at
+from janagent.fetch.place import Place
+from janagent.fetch.plan import RemoteFile
+from janagent.fetch.record import Entry, Record
+from janagent.folder.brought import remember
+from janagent.folder.records import remove_part
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """What is missing, and how many bytes are not."""
+
+    downloads: tuple[Download, ...]
+    placed_bytes: int
+
+
+def take_stock(files: Sequence[RemoteFile], *, folder: Path, record: Record) -> Inventory:
+    """See what is there; the record says from here on what is wanted. Raises FetchError."""
+    place = Place.at(folder)
+    earlier = record.read()
+    entries: list[Entry] = []
+    downloads: list[Download] = []
+    placed_bytes = 0
+    for file in files:
+        target, old = place.locate(file.name), _same(file, earlier)
+        entry = Entry(file.name, file.size_bytes, file.sha256, file.git_sha1, _source(file))
+        found = look_at(file, target, is_trusted=old is not None and old.is_placed)
+        if found is not Found.NOTHING or old is None:  # brought since, or of another version
+            _drop(target, earlier.get(file.name))
+        if found is Found.OTHER:
+            continue
+        entries.append(entry)
+        if found is Found.IT:
+            entry.is_placed = True
+            with disk_faults(target):
+                placed_bytes += target.stat().st_size
+        else:
+            downloads.append(Download(file, place=place, record=record, earlier=old))
+        if old is not None:
+            entry.size_bytes, entry.etag, entry.inode = old.size_bytes, old.etag, old.inode
+    for name in earlier.keys() - {file.name for file in files}:
+        with contextlib.suppress(FetchError):
+            _drop(place.locate(name), earlier[name])
+    check_space(downloads, folder)
+    kept = {d.file.name: d.kept for d in downloads}
+    with disk_faults(folder):
+        record.begin(entries, kept)
+    return Inventory(tuple(downloads), placed_bytes)
+
+
+def conclude(record: Record) -> None:
+    """All is in place: remember what that is, and nothing is unfinished any more. Raises OSError.
+
+    Of a single model file the folder itself tells whose it is.
+    """
+    files = record.brought()
+    if len(files) != 1 or not files[0].name.lower().endswith(".gguf"):
+        try:
+            remember(record.models, record.key, files)
+        except OSError as error:  # no reason to call the fetch a failure
+            log.warning("what was fetched is not remembered for a later removal: %s", error)
+    record.remove()
+
+
+def check_space(downloads: Sequence[Download], folder: Path) -> None:
+    """Raises FetchError when the disk has no room for what is missing."""
+    missing = sum(d.size_bytes - d.done_bytes for d in downloads if d.file.cached is None)  # those are linked
+    with disk_faults(folder):
+        free = shutil.disk_usage(folder).free
+    if missing > free:
+        words = f"{missing:,} bytes are still to come, but the disk of {folder} has only {free:,} left"
+        raise FetchError(Code.DISK_FULL, words)
+
+
+def _drop(target: Path, entry: Entry | None) -> None:
+    """Remove the `.part` of an earlier fetch of ours, never anybody else's."""
+    if entry is not None:
+        remove_part(target.with_name(target.name + SUFFIX), entry.inode)
+
+
+def _same(file: RemoteFile, earlier: Mapping[str, Entry]) -> Entry | None:
+    """What an earlier fetch left of this very file: the same content by hash, or the same URL."""
+    entry = earlier.get(file.name)
+    if entry is None or (entry.sha256, entry.git_sha1) != (file.sha256, file.git_sha1):
+        return None
+    if file.size_bytes is not None and entry.size_bytes != file.size_bytes:
+        return None
+    has_hash = file.sha256 is not None or file.git_sha1 is not None
+    return entry if has_hash or (entry.source == _source(file) and entry.etag is not None) else None
+
+
+def _source(file: RemoteFile) -> str:
+    """Tells URLs apart without keeping the secrets that one may carry."""
+    return hashlib.sha256(file.url.encode()).hexdigest()[:16]

@@ -1,0 +1,84 @@
+"""Several fetches that want one file: one of them brings it, and nobody takes it from under another."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from janagent.aio import cancel_and_wait, create_task
+from janagent.fetch.faults import FetchError
+from janagent.fetch.plan import RemoteFile
+from janagent.folder.records import OpenFetch, discard, open_fetches
+from tests.fetch.hub import TestHub
+from tests.fetch.transfers import LARGE, REPO, bring, eventually, interrupted, listing
+
+WITH_LOSSES = len(LARGE) + 6 * (1 << 20)
+"""A block of each connection is lost with an interruption."""
+
+
+@pytest.fixture
+async def hub() -> AsyncIterator[TestHub]:
+    async with TestHub() as running:
+        running.add_repo(REPO, {"model.gguf": LARGE})
+        yield running
+
+
+def records(folder: Path) -> list[OpenFetch]:
+    return list(open_fetches(folder).values())
+
+
+async def test_what_two_want_at_once_is_fetched_once(hub: TestHub, tmp_path: Path):
+    hub.file(REPO, "model.gguf").slow_bytes_per_s = 3_000_000
+    await asyncio.gather(*(bring(hub, tmp_path, key=f"{name}.json") for name in "abc"))
+    assert (tmp_path / "model.gguf").read_bytes() == LARGE
+    assert listing(tmp_path) == ["model.gguf"]
+    assert hub.bytes_sent("model.gguf") == len(LARGE)
+
+
+async def test_what_one_was_interrupted_at_another_goes_on_with(hub: TestHub, tmp_path: Path):
+    await interrupted(hub, tmp_path, key="a.json")
+    told = await bring(hub, tmp_path, key="b.json")
+    assert max(progress.done_bytes for progress in told) == len(LARGE)
+    assert hub.bytes_sent("model.gguf") < WITH_LOSSES
+    await bring(hub, tmp_path, key="a.json")
+    assert (tmp_path / "model.gguf").read_bytes() == LARGE
+    assert listing(tmp_path) == ["model.gguf"]
+    assert hub.bytes_sent("model.gguf") < WITH_LOSSES
+
+
+async def test_who_gives_up_leaves_what_another_is_writing(hub: TestHub, tmp_path: Path):
+    await interrupted(hub, tmp_path, key="a.json")
+    hub.file(REPO, "model.gguf").slow_bytes_per_s = 1_200_000
+    going_on = create_task(bring(hub, tmp_path, key="b.json"), name="the other fetch")
+    await eventually(lambda: any(fetch.key == "b.json" and any(fetch.inodes) for fetch in records(tmp_path)))
+    inode = (tmp_path / "model.gguf.part").stat().st_ino
+    discard(tmp_path, "a.json")
+    assert (tmp_path / "model.gguf.part").stat().st_ino == inode
+    await cancel_and_wait(going_on)
+    discard(tmp_path, "b.json")
+    assert listing(tmp_path) == [], "the last one takes it along"
+
+
+async def test_who_gives_up_leaves_what_another_may_go_on_with(hub: TestHub, tmp_path: Path):
+    await interrupted(hub, tmp_path, key="a.json")
+    await interrupted(hub, tmp_path, key="b.json")
+    discard(tmp_path, "a.json")
+    assert (tmp_path / "model.gguf.part").exists()
+    await bring(hub, tmp_path, key="b.json")
+    assert (tmp_path / "model.gguf").read_bytes() == LARGE
+    assert listing(tmp_path) == ["model.gguf"]
+
+
+async def test_without_a_hash_nobody_goes_on_with_what_another_began(hub: TestHub, tmp_path: Path):
+    """Nothing would tell if one of them lost what the other believes to be there."""
+    file = RemoteFile("model.gguf", hub.direct_url(REPO, "model.gguf"))
+    await interrupted(hub, tmp_path, file, key="a.json")
+    with pytest.raises(FetchError) as caught:
+        await bring(hub, tmp_path, file, key="b.json")
+    assert (caught.value.code, caught.value.is_permanent) == ("in_the_way", False)
+    await bring(hub, tmp_path, file, key="a.json")
+    await bring(hub, tmp_path, file, key="b.json")
+    assert (tmp_path / "model.gguf").read_bytes() == LARGE
+    assert os.listdir(tmp_path) == ["model.gguf"]

@@ -1,0 +1,58 @@
+"""How much memory a model takes."""
+
+from dataclasses import replace
+
+from janagent.folder.estimate import Budget, common_header, fitted, kv_bytes_per_token
+from janagent.folder.gguf import Header
+from janagent.folder.parameters import InitParameters
+
+GB = 10**9
+LLAMA_8B = Header(
+    version=3,
+    architecture="llama",
+    required_bytes=1,
+    context_length=131072,
+    block_count=32,
+    embedding_length=4096,
+    head_count=32,
+    head_count_kv=8,
+    key_length=128,
+    value_length=128,
+    vocab_size=128256,
+)
+"""The figures of Llama 3.1 8B (its published config)."""
+
+
+def test_kv_cache_of_a_token_is_what_llama_cpp_says() -> None:
+    assert kv_bytes_per_token(LLAMA_8B, None) == 32 * 8 * 256 * 2
+    assert kv_bytes_per_token(LLAMA_8B, "q8_0") == 32 * 8 * 256 * 34 / 32
+
+
+def test_kv_cache_is_counted_when_the_header_leaves_the_lengths_out() -> None:
+    """As most do: SmolLM2-135M has 30 layers, 576 wide, 9 heads, 3 of them for keys."""
+    unsaid = replace(LLAMA_8B, key_length=None, value_length=None)
+    smol = replace(unsaid, block_count=30, embedding_length=576, head_count=9, head_count_kv=3)
+    assert kv_bytes_per_token(smol, None) == 30 * 3 * (64 + 64) * 2
+    assert kv_bytes_per_token(replace(smol, head_count_kv=None), None) == 30 * 9 * (64 + 64) * 2
+    assert kv_bytes_per_token(replace(smol, is_recurrent=True), None) == 0
+
+
+def test_settings_that_are_open_give_way_and_those_that_are_set_do_not() -> None:
+    budget = Budget(int(6.5 * GB))
+    open_ones = fitted(5 * GB, LLAMA_8B, InitParameters(), budget=budget)
+    assert (open_ones.ctx_len, open_ones.n_parallel, open_ones.is_fitting) == (4096, 1, True)
+    asked = InitParameters(ctx_len=4096, n_parallel=4)
+    assert not fitted(5 * GB, LLAMA_8B, asked, budget=budget).is_fitting
+
+
+def test_what_the_gpu_does_not_hold_is_in_main_memory() -> None:
+    found = fitted(5 * GB, LLAMA_8B, InitParameters(), budget=Budget(64 * GB, 4 * GB))
+    assert 0 < found.ngl < found.layers == 33
+    assert found.need.gpu <= 4 * GB
+    assert found.need.ram > 2 * GB
+
+
+def test_a_model_of_unknown_dimensions_is_taken_for_a_common_one_of_its_size() -> None:
+    small, large = common_header(1e9), common_header(70e9)
+    assert kv_bytes_per_token(small, None) == 16 * 8 * 128 * 2
+    assert kv_bytes_per_token(large, None) == 80 * 8 * 256 * 2
