@@ -156,11 +156,13 @@ class Download:
         FetchError."""
         inode = self.part.inode
         known = [entry for entry in (self._earlier, *theirs) if entry is not None and entry.inode == inode]
-        if not known and not self.part.is_empty:
+        if not known and self.part.size_bytes:
             self.part.close()
             words = f"{self.part.path} belongs to another download: finish it or remove that file"
             raise FetchError(Code.IN_THE_WAY, words)
         kept = max((list(entry.done()) for entry in known), key=_count, default=[])
+        if kept and kept[-1][1] > self.part.size_bytes:  # lost with the power, or by another fetch's restart
+            kept = []
         if kept != self.kept:
             self.ranges = self._ranges(kept)
         self.kept, self._is_resumed = kept, bool(kept)

@@ -179,9 +179,9 @@ class Part:
         return os.fstat(self._fd).st_ino
 
     @property
-    def is_empty(self) -> bool:
-        """Nothing was ever written to it. Raises OSError."""
-        return not os.fstat(self._fd).st_size
+    def size_bytes(self) -> int:
+        """How long it is; 0 if nothing was ever written to it. Raises OSError."""
+        return os.fstat(self._fd).st_size
 
     def open(self) -> bool:
         """Make it, or open the one that is there. False: another fetcher is writing it, or was a moment ago.

@@ -10,7 +10,7 @@ import pytest
 from janagent.fetch.faults import FetchError
 from janagent.fetch.plan import RemoteFile
 from tests.fetch.hub import TestHub
-from tests.fetch.transfers import LARGE, QUICK, REPO, SMALL, bring, listing, remote
+from tests.fetch.transfers import LARGE, QUICK, REPO, SMALL, bring, interrupted, listing, remote
 
 
 @pytest.fixture
@@ -187,6 +187,14 @@ async def test_the_next_fetch_goes_on_where_the_last_gave_up(hub: TestHub, tmp_p
     told = await bring(hub, tmp_path)
     assert told[0].done_bytes > 0
     assert (tmp_path / "model.gguf").read_bytes() == LARGE
+
+
+async def test_a_part_that_became_shorter_between_two_tries_is_fetched_anew(hub: TestHub, tmp_path: Path):
+    await interrupted(hub, tmp_path)
+    os.truncate(tmp_path / "model.gguf.part", 100_000)
+    await bring(hub, tmp_path)
+    assert (tmp_path / "model.gguf").read_bytes() == LARGE
+    assert listing(tmp_path) == ["model.gguf"]
 
 
 async def test_what_is_no_longer_wanted_does_not_stay(hub: TestHub, tmp_path: Path):
