@@ -85,11 +85,9 @@ async def test_a_start_ends_in_ready_with_its_ticket_and_the_engine_answers(tmp_
         assert (ready.engine, ready.ticket) == (1, 7)
         running = b.executor.running(1)
         assert running is not None
-        assert running.session is not None
-        async with running.session.post(
-            "http://engine/v1/chat/completions", json={"odd": "echo"}
-        ) as response:
-            assert response.status == 200
+        assert running.client is not None
+        answer = await running.client.post("/v1/chat/completions", b'{"odd": "echo"}', headers={})
+        assert (answer.status, b'"odd"' in await answer.read()) == (200, True)
         assert sum(b.executor.memory_bytes()) > 0
 
 

@@ -55,11 +55,10 @@ async def test_a_hundred_leases_of_a_cold_model_are_one_engine(root: Path) -> No
         key = runtime.resolve("tiny")
 
         async def one() -> int:
-            async with (
-                runtime.lease(key) as lease,
-                lease.session.post(f"{lease.base_url}/v1/completions", json={}) as response,
-            ):
-                return response.status
+            async with runtime.lease(key) as lease:
+                answer = await lease.engine.post("/v1/completions", b"{}", headers={})
+                await answer.read()
+                return answer.status
 
         assert await asyncio.gather(*(one() for _ in range(100))) == [200] * 100
         assert len(runtime.engines()) == 1

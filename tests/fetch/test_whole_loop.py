@@ -1,6 +1,7 @@
 """A manifest alone is enough: the real daemon, the real fetcher, a hub on loopback, the real model."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -36,7 +37,8 @@ def chats(daemon: Daemon, model_id: str) -> bool:
 
 
 def tree(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    found = [Path(parent, name) for parent, _, names in os.walk(folder) for name in names]
+    return sorted(str(path.relative_to(folder)) for path in found)
 
 
 def big(hub: TestHub, tmp_path: Path, *, bytes_per_s: int) -> Path:
