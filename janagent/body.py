@@ -28,6 +28,7 @@ class BodyStream:
         self._transport = request.transport
         self._writer: AbstractStreamWriter | None = None
         self._is_framed = False
+        self._early: list[bytes] = []
         self.response = response
         self.output_size = 0
         """Bytes handed to the transport, the head included."""
@@ -42,21 +43,23 @@ class BodyStream:
         """Whether the client is so far behind that producing must pause."""
         return self._transport is not None and self._transport.get_write_buffer_size() > _HIGH_BYTES
 
-    async def open(self, first: bytes = b"") -> None:
-        """Send the head, in one piece with the `first` bytes of the body."""
+    async def open(self) -> None:
+        """Send the head and what was written before; from now on `write` sends at once."""
         has_length = self.response.content_length is not None
         self._is_framed = self._request.version >= HttpVersion11 and not has_length
         self._writer = await self.response.prepare(self._request)
         if self._writer is None:
             return
-        if first:
-            await self._writer.write(first)
-        else:
-            self._writer.send_headers()
+        self._writer.send_headers()
         self.output_size = self._writer.output_size
+        self.write(b"".join(self._early))
+        self._early.clear()
 
     def write(self, data: bytes) -> None:
-        """Send `data`; never blocks. Check `is_congested` afterwards."""
+        """Send `data`, after `open`; never blocks. Check `is_congested` afterwards."""
+        if self._writer is None:
+            self._early.append(data)
+            return
         transport = self._transport
         if transport is None or transport.is_closing() or not data:
             return

@@ -21,6 +21,7 @@ from janagent.children.chunked import ChunkedError, ChunkedReader
 _CONNECT_LIMIT_S = 10.0
 _CONNECT_AGAIN_S = 0.01
 _LONGEST_HEAD = 64 << 10
+_MOST_IDLE = 16
 
 
 class EngineLost(ConnectionError):
@@ -44,7 +45,7 @@ class EngineClient:
         lines = [f"POST {path} HTTP/1.1", "Host: engine", f"Content-Length: {len(body)}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
-        while self._idle:
+        if self._idle:
             connection = self._idle.pop()
             try:
                 return await connection.ask(head, body)
@@ -78,7 +79,7 @@ class EngineClient:
                 raise EngineLost(f"it cannot be reached ({error.strerror or error})") from error
 
     def _keep(self, connection: "_Connection") -> None:
-        if self._is_closed:
+        if self._is_closed or len(self._idle) >= _MOST_IDLE:
             connection.abort()
         else:
             self._idle.append(connection)
@@ -122,10 +123,9 @@ class EngineAnswer:
 
         Raises EngineLost, and ConnectionError when the reader of `out` is gone.
         """
-        kept, self._kept = self._kept, []
-        await out.open(b"".join(kept))
         out.write(b"".join(self._kept))
         self._out = out
+        await out.open()
         while not self._is_whole:
             if out.is_congested:
                 self._connection.pause()
@@ -185,12 +185,14 @@ class _Connection(asyncio.Protocol):
         transport = self._transport
         if transport is None or transport.is_closing():
             raise EngineLost("the connection to it broke")
-        self._asked = asyncio.get_running_loop().create_future()
+        asked: asyncio.Future[EngineAnswer] = asyncio.get_running_loop().create_future()
+        self._asked = asked
         transport.writelines((head, body))
         try:
-            return await self._asked
+            return await asked
         except asyncio.CancelledError:
-            self.abort()
+            if self._asked is asked:  # else the answer is whole, and the connection another request's
+                self.abort()
             raise
 
     def abort(self) -> None:
@@ -222,22 +224,25 @@ class _Connection(asyncio.Protocol):
         try:
             if self._answer is None:
                 data = self._read_head(data)
-            if self._answer is not None and data:
-                self._read_body(self._answer, data)
+            if not data:
+                return
+            if self._answer is None:
+                raise ValueError("bytes beyond the end of an answer")
+            self._read_body(self._answer, data)
         except (ChunkedError, ValueError) as error:
             self._fail(f"it does not speak HTTP ({error})")
             self.abort()
 
     def _read_head(self, data: bytes) -> bytes:
         """Returns what follows the head, once that is whole. Raises ValueError."""
+        if self._asked is None:
+            raise ValueError("an answer that nobody asked for")
         self._head += data
         head, end, rest = self._head.partition(b"\r\n\r\n")
         if not end:
             if len(self._head) > _LONGEST_HEAD:
                 raise ValueError("a head without an end")
             return b""
-        if self._asked is None:
-            raise ValueError("an answer that nobody asked for")
         self._head = b""
         answer = _parse_head(self, head)
         is_chunked = answer.headers.get("Transfer-Encoding", "").lower() == "chunked"

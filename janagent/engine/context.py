@@ -29,9 +29,13 @@ _KV_TYPES = {
 
 #: tokens computed at once; llama.cpp's default, as its compute buffers grow with it
 _N_UBATCH = 512
-#: bytes of a sequence's state that may be copied between sequences: it passes through memory that nobody
+#: bytes of a sequence's state that may change places with another's: both pass through memory that nobody
 #: planned for
-_LARGEST_STATE = 1 << 29
+_LARGEST_STATE = 1 << 28
+
+
+class MemoryFault(RuntimeError):
+    """The cache is in a state that nothing can go on from."""
 
 
 class Decoded(enum.Enum):
@@ -68,6 +72,11 @@ class Context:
         self.memory: Any = llama_cpp.llama_get_memory(handle)
         self.n_batch = n_batch
         self.n_tokens = 0
+        self._n_window = int(llama_cpp.llama_model_n_swa(model.handle))
+        self.can_cut = not (
+            llama_cpp.llama_model_is_recurrent(model.handle) or llama_cpp.llama_model_is_hybrid(model.handle)
+        )
+        """Whether a sequence can be cut anywhere; a recurrent state is that of its last token alone."""
         self._token = np.zeros(n_batch, dtype=np.int32)
         self._position = np.zeros(n_batch, dtype=np.int32)
         self._output = np.zeros(n_batch, dtype=np.int8)
@@ -161,34 +170,43 @@ class Context:
     def trim(self, seq_id: int, *, keep: int) -> int:
         """Drop the cached tokens of a sequence beyond the first `keep`; returns how many are really kept.
 
-        A recurrent state cannot be cut in the middle; then all of it goes and 0 is returned.
+        All of it goes and 0 is returned where the rest could not be gone on from: a recurrent state cannot be
+        cut in the middle, and layers with a sliding window may have forgotten what the window held there.
         """
         if self.memory is None:
             return 0
-        if keep and llama_cpp.llama_memory_seq_rm(self.memory, seq_id, keep, -1):
+        if keep and llama_cpp.llama_memory_seq_rm(self.memory, seq_id, keep, -1) and self._has_window(seq_id):
             return keep
         llama_cpp.llama_memory_seq_rm(self.memory, seq_id, -1, -1)
         return 0
 
-    def copy_sequence(self, source: int, target: int) -> bool:
-        """Put a copy of what the cache holds for `source` in place of `target`'s; False if too large."""
-        state = self._read_state(source)
-        return state is not None and self._write_state(target, state)
+    def _has_window(self, seq_id: int) -> bool:
+        """Whether the layers with a sliding window still hold all that the next token looks at."""
+        if self._n_window <= 0:
+            return True
+        first = llama_cpp.llama_memory_seq_pos_min(self.memory, seq_id)
+        last = llama_cpp.llama_memory_seq_pos_max(self.memory, seq_id)
+        return bool(0 <= first <= max(0, last + 1 - self._n_window))
 
-    def swap_sequences(self, first: int, second: int, *, is_one_way: bool) -> bool:
+    def share_sequence(self, source: int, target: int) -> None:
+        """Put a copy of all that the cache holds for `source` in place of what it holds for `target`.
+
+        The data is copied within the next `decode`, up to which neither may be swapped. It is the whole part
+        of the cache that a sequence has, full or not.
+        """
+        llama_cpp.llama_memory_seq_cp(self.memory, source, target, -1, -1)
+
+    def swap_sequences(self, first: int, second: int) -> bool:
         """Exchange what the cache holds for two sequences; False, and nothing changed, if it is too large.
 
-        One way: what `first` holds is worth nothing and is not kept.
+        What lies outside a sliding window is not taken along. Raises MemoryFault when llama.cpp fails midway.
         """
-        states = self._read_state(second), None if is_one_way else self._read_state(first)
-        if states[0] is None or (states[1] is None and not is_one_way):
+        states = self._read_state(first), self._read_state(second)
+        if states[0] is None or states[1] is None:
             return False
-        if not self._write_state(first, states[0]):
-            return False
-        if states[1] is None:
-            llama_cpp.llama_memory_seq_rm(self.memory, second, -1, -1)
-            return True
-        return self._write_state(second, states[1])
+        self._write_state(second, states[0])
+        self._write_state(first, states[1])
+        return True
 
     def _read_state(self, seq_id: int) -> npt.NDArray[np.uint8] | None:
         size = llama_cpp.llama_state_seq_get_size(self.handle, seq_id)
@@ -198,11 +216,11 @@ class Context:
         got = llama_cpp.llama_state_seq_get_data(self.handle, pointer(state), size, seq_id)
         return state if got == size else None
 
-    def _write_state(self, seq_id: int, state: npt.NDArray[np.uint8]) -> bool:
-        size = state.size
+    def _write_state(self, seq_id: int, state: npt.NDArray[np.uint8]) -> None:
         # First, because the state of an empty sequence would leave the other's cells where they are.
         llama_cpp.llama_memory_seq_rm(self.memory, seq_id, -1, -1)
-        return bool(llama_cpp.llama_state_seq_set_data(self.handle, pointer(state), size, seq_id) == size)
+        if llama_cpp.llama_state_seq_set_data(self.handle, pointer(state), state.size, seq_id) != state.size:
+            raise MemoryFault(f"llama.cpp could not put back the state of sequence {seq_id}")
 
     def clear_memory(self) -> None:
         """Forget all sequences."""

@@ -39,7 +39,7 @@ class Collected:
 
 
 class Streamed:
-    """A request answered as events. Until `begin`, they are kept; then each is written as it comes.
+    """A request answered as events, each written to `stream` as it comes.
 
     `changed` is set when the handler must look: something came for the first time, the reader fell behind, an
     error, or the end.
@@ -52,7 +52,6 @@ class Streamed:
         self._chunks = chunks
         self._echoed = echoed
         self._is_begun = [False] * n
-        self._kept: list[bytes] | None = []
         self._open = n
         self.changed = asyncio.Event()
         self.error: RequestError | None = None
@@ -80,22 +79,6 @@ class Streamed:
         if progress.finish is not None:
             data += self._chunks.end(index, progress.finish)
             self._open -= 1
-        self._send(data)
-
-    async def begin(self) -> None:
-        """Send the head and what was kept; from now on all goes out at once."""
-        kept, self._kept = self._kept, []
-        await self._stream.open(b"".join(kept or ()))
-        kept, self._kept = self._kept, None
-        self._stream.write(b"".join(kept))
-        if self.is_done:
-            self.changed.set()
-
-    def _send(self, data: bytes) -> None:
-        if self._kept is not None:
-            self._kept.append(data)
-            self.changed.set()
-            return
         self._stream.write(data)
-        if self._open == 0 or self._stream.is_congested:
+        if self._open == 0 or not self._stream.is_open or self._stream.is_congested:
             self.changed.set()

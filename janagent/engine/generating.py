@@ -144,7 +144,7 @@ class Generator:
                 stream.cut()
                 return
             if not stream.is_open:
-                await streamed.begin()
+                await stream.open()
             if stream.is_congested:
                 self._scheduler.pause(work)
                 try:

@@ -265,15 +265,10 @@ class Scheduler:
         slot.put(chunk, batch_index=index if is_last else -1)
 
     def _recover(self, result: Decoded, active: list[Slot]) -> None:
-        """(3) gone wrong. Without room nothing has changed: make some and let the next step try again.
-
-        The cache holds ctx_len tokens for each slot, so this takes a cache that wastes cells. What idle slots
-        remember goes first, then the youngest answer.
-        """
+        """(3) gone wrong. Each slot has room for a whole conversation, so a lack of it is nothing to expect;
+        one answer is less than all of them."""
         if result is Decoded.BROKEN:
             self._broken("llama.cpp failed to decode; its log has the reason")
-            return
-        if self._slots.forget_idle():
             return
         victim = max(active, key=lambda slot: slot.since_s)
         assert victim.generation is not None

@@ -16,8 +16,10 @@ from janagent.engine.model import Tokens
 from janagent.engine.sampling import Sampler
 from janagent.engine.work import Generation
 
-#: a shorter common beginning is computed again rather than copied
+#: a common beginning is copied only if it is longer than this, and than this share of a slot: the copy takes
+#: the time of computing about a thousandth of the slot, whatever it holds
 MIN_SHARED = 16
+_MIN_SHARE = 1 / 256
 
 
 @dataclass(eq=False, kw_only=True)
@@ -104,13 +106,14 @@ def _alike(tokens: Tokens, prompt: Tokens) -> int:
     return int(differing[0]) if differing.size else n
 
 
-def choose_slot(slots: Iterable[Slot], prompt: Tokens, *, may_reuse: bool) -> Choice:
+def choose_slot(slots: Iterable[Slot], prompt: Tokens, *, may_reuse: bool, may_share: bool = True) -> Choice:
     """The free slot to use, at least one of which there is, and what of the cache to begin with.
 
     1. Without reuse: the slot unused for longest, from nothing.
     2. The longest common beginning wins. If a free slot holds it, and little else, that slot goes on.
     3. Else it is copied into the free slot unused for longest, so that a shared system prompt does not wipe
-       out somebody's long conversation; unless that slot has nearly as much of it itself.
+       out somebody's long conversation; unless that slot has nearly as much of it itself, or nothing can be
+       shared (not `may_share`).
     """
     slots = list(slots)
     free = [slot for slot in slots if slot.generation is None]
@@ -118,14 +121,14 @@ def choose_slot(slots: Iterable[Slot], prompt: Tokens, *, may_reuse: bool) -> Ch
     if not may_reuse:
         return Choice(oldest, 0)
     best = max(
-        (slot for slot in slots if slot.source is None),
+        (slot for slot in (slots if may_share else free) if slot.source is None),
         key=lambda slot: (shared_prefix(slot, prompt), slot.generation is None, -slot.last_used),
     )
     shared = shared_prefix(best, prompt)
     if best.generation is None and (shared * 2 >= best.n_past or best is oldest):
         return Choice(best, shared)
     keep = common_prefix(oldest, prompt)
-    if shared - keep >= MIN_SHARED:
+    if may_share and shared - keep >= max(MIN_SHARED, _MIN_SHARE * oldest.tokens.size):
         return Choice(oldest, keep, best, shared)
     return Choice(oldest, keep)
 

@@ -19,6 +19,9 @@ from janagent.engine.sampling import open_sampler
 from janagent.engine.slots import Slot, choose_slot, common_prefix
 from janagent.engine.work import Generation
 
+#: steps that a gap between running answers may last
+_GAP_STEPS = 8
+
 
 class SlotTable:
     """`n_slots` slots of `ctx_len` tokens; `self[i]` has sequence i."""
@@ -27,6 +30,8 @@ class SlotTable:
         self._context = context
         self._slots = [Slot(seq_id=i, tokens=np.zeros(ctx_len + 1, dtype=np.int32)) for i in range(n_slots)]
         self._clock = 0
+        self._gap_age = 0
+        self._has_shared = False
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -50,7 +55,12 @@ class SlotTable:
         # A seed asks for the same answer again; a reused cache computes the prompt in other batches, which
         # llama.cpp does not promise to be bit-equal.
         may_reuse = generation.sampling.seed is None
-        slot, keep, source, n_shared = choose_slot(self._slots, generation.prompt, may_reuse=may_reuse)
+        slot, keep, source, n_shared = choose_slot(
+            self._slots, generation.prompt, may_reuse=may_reuse, may_share=self._context.can_cut
+        )
+        for waiting in self._slots:
+            if waiting.source is slot:  # its last moment
+                self._take_shared(waiting, slot)
         self._trim(slot, keep=keep)
         slot.next_token = -1
         slot.since_s = time.monotonic()
@@ -63,6 +73,8 @@ class SlotTable:
         slot.generation = generation
         slot.source, slot.n_shared = source, n_shared
         generation.n_cached = slot.n_past
+        if source is not None and slot.is_source_due:
+            self._take_shared(slot, source)
 
     def release(self, slot: Slot) -> float:
         """The slot's answer has ended; returns the seconds that it had the slot."""
@@ -77,22 +89,12 @@ class SlotTable:
         for slot in self._slots:
             if slot.source is not None and slot.is_source_due:
                 self._take_shared(slot, slot.source)
-        active = [slot for slot in self._slots if _is_active(slot)]
-        if active and active[-1].seq_id - active[0].seq_id >= len(active):
-            self._close_gaps(active)
-            active = [slot for slot in self._slots if _is_active(slot)]
-        return active
+        self._age_gap(active=[slot for slot in self._slots if _is_active(slot)])
+        return [slot for slot in self._slots if _is_active(slot)]
 
     def forget(self, slot: Slot) -> None:
         """Drop what the cache holds for a slot."""
         self._trim(slot, keep=0)
-
-    def forget_idle(self) -> bool:
-        """Drop what free slots remember; whether there was any."""
-        idle = [slot for slot in self._slots if slot.generation is None and slot.n_past]
-        for slot in idle:
-            self.forget(slot)
-        return bool(idle)
 
     def _take_shared(self, slot: Slot, source: Slot) -> None:
         """Copy the common beginning from `source`, as much of it as is there by now."""
@@ -100,7 +102,9 @@ class SlotTable:
         generation = slot.generation
         assert generation is not None
         shared = common_prefix(source, generation.prompt)
-        if shared > slot.n_past and self._context.copy_sequence(source.seq_id, slot.seq_id):
+        if shared > slot.n_past:
+            self._context.share_sequence(source.seq_id, slot.seq_id)
+            self._has_shared = True
             slot.tokens[:shared] = source.tokens[:shared]
             self._trim(slot, keep=shared)
         generation.n_cached = slot.n_past
@@ -109,17 +113,25 @@ class SlotTable:
         slot.n_past = self._context.trim(slot.seq_id, keep=keep)
         slot.n_pending = 0
 
-    def _close_gaps(self, active: list[Slot]) -> None:
-        """Move the last answers into free slots between the first ones. What these remember moves out."""
-        first = active[0].seq_id
-        gaps = [slot for slot in self._slots[first : active[-1].seq_id] if not _is_active(slot)]
-        for gap, last in zip(gaps, reversed(active), strict=False):
-            if gap.generation is not None or gap.seq_id > last.seq_id:
-                continue
-            if not self._context.swap_sequences(gap.seq_id, last.seq_id, is_one_way=not gap.n_past):
-                return
-            gap.seq_id, last.seq_id = last.seq_id, gap.seq_id
-            self._slots[gap.seq_id], self._slots[last.seq_id] = gap, last
+    def _age_gap(self, *, active: list[Slot]) -> None:
+        """Close a gap between running answers that has lasted for some steps: an answer that ends is often
+        followed by the next one soon, and to move a conversation takes time too."""
+        has_gap = bool(active) and active[-1].seq_id - active[0].seq_id >= len(active)
+        self._gap_age = self._gap_age + 1 if has_gap else 0
+        if self._gap_age > _GAP_STEPS and not self._has_shared:  # a copy is under way until the next decode
+            self._gap_age = 0
+            self._close_gap(active)
+        self._has_shared = False
+
+    def _close_gap(self, active: list[Slot]) -> None:
+        """Move the last answer into the first free slot between the others; what that remembers moves out."""
+        last = active[-1]
+        between = self._slots[active[0].seq_id : last.seq_id]
+        gap = next((slot for slot in between if slot.generation is None), None)
+        if gap is None or not self._context.swap_sequences(gap.seq_id, last.seq_id):
+            return
+        gap.seq_id, last.seq_id = last.seq_id, gap.seq_id
+        self._slots[gap.seq_id], self._slots[last.seq_id] = gap, last
 
 
 def _is_active(slot: Slot) -> bool:

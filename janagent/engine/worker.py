@@ -41,6 +41,8 @@ _LAST_WORDS_S = 0.5
 _CRASHED = 1
 #: connections that may wait to be accepted: a burst of requests makes one each
 _BACKLOG = 1024
+#: the daemon keeps a few idle connections; the rest of a burst goes
+_KEEPALIVE_S = 60.0
 
 
 def run(spec: EngineSpec, status: StatusPipe) -> int:
@@ -89,7 +91,9 @@ class _Worker:
         embedder = self._embedder(model) if spec.embedding else None
         scheduler.start(loop, side=embedder)
         server, warnings = self._server(model, context, scheduler, embedder)
-        runner = web.AppRunner(server.application(), handler_cancellation=True, access_log=None)
+        runner = web.AppRunner(
+            server.application(), handler_cancellation=True, access_log=None, keepalive_timeout=_KEEPALIVE_S
+        )
         await runner.setup()
         try:
             await web.UnixSite(runner, spec.socket_path, backlog=_BACKLOG).start()

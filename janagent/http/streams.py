@@ -45,7 +45,7 @@ class StallGuard:
         self._writer = writer
         self._limit_s = limit_s
         self._loop = asyncio.get_running_loop()
-        self._taken = -1
+        self._taken = -sys.maxsize
         self._since = 0.0
         self._timer: asyncio.TimerHandle | None = None
 

@@ -75,6 +75,10 @@ async def until_the_end(reader: asyncio.StreamReader) -> None:
         await reader.read()
 
 
+async def read_one(client: EngineClient) -> bytes:
+    return await (await ask(client)).read()
+
+
 async def ask(client: EngineClient) -> EngineAnswer:
     return await client.post("/v1/x", b"{}", headers={})
 
@@ -180,16 +184,49 @@ async def test_what_is_no_http_is_an_engine_lost(head: bytes):
             await ask(client)
 
 
-@pytest.mark.parametrize("body", [b"okay", b"ok"])
-async def test_bytes_beyond_the_end_never_become_part_of_the_next_answer(body: bytes):
-    parts = [b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n" + body]
-    async with engine(says(*parts)) as client:
-        for _ in range(2):
-            answer = await ask(client)
-            try:
-                assert await answer.read() == b"ok"
-            except EngineLost:
-                assert body == b"okay"
+async def test_an_answer_longer_than_it_says_is_lost():
+    async with engine(says(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokay")) as client:
+        with pytest.raises(EngineLost, match="longer"):
+            await (await ask(client)).read()
+
+
+async def test_bytes_that_nobody_asked_for_end_the_connection_and_not_the_next_request():
+    is_gone = asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request(reader)
+        writer.write(WHOLE)
+        await writer.drain()
+        await asyncio.sleep(0.01)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nodd")
+        await until_the_end(reader)
+        is_gone.set()
+
+    async with engine(talk) as client:
+        assert await (await ask(client)).read() == b"ok"
+        await is_gone.wait()
+        assert await (await ask(client)).read() == b"ok"
+
+
+async def test_of_a_burst_of_connections_few_are_kept():
+    n_open, all_there, few_left = 0, asyncio.Event(), asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal n_open
+        n_open += 1
+        await request(reader)
+        if n_open == 60:  # each request has a connection of its own
+            all_there.set()
+        await all_there.wait()
+        writer.write(WHOLE)
+        await until_the_end(reader)
+        n_open -= 1
+        if n_open == 16:
+            few_left.set()
+
+    async with engine(talk) as client:
+        await asyncio.gather(*(read_one(client) for _ in range(60)))
+        await few_left.wait()
 
 
 async def test_an_engine_that_is_not_there_is_lost():
