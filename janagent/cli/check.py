@@ -21,6 +21,7 @@ from janagent import paths
 from janagent.cli import output
 from janagent.cli.options import Config, Json, Root
 from janagent.cli.output import Exit, Failure
+from janagent.redact import redact_text
 
 if TYPE_CHECKING:
     from janagent.folder.catalog import Catalog
@@ -36,7 +37,7 @@ class Finding:
 
     path: str
     severity: str
-    """`fault` or `warning`."""
+    """`fault`, `warning`, or `note`: nothing is wrong with it."""
     code: str
     message: str
     id: str = ""
@@ -57,10 +58,10 @@ def check(
     with _place(path, settings.root) as (place, below):
         entries, problems = _look(place)
     chosen = [entry for entry in entries if _is_below(entry, below)]
-    findings = [finding for entry in chosen for finding in findings_of(entry)]
+    findings = [finding for entry in chosen for finding in findings_of(entry, is_offline=settings.offline)]
     if not below:
         findings += [Finding("models", "warning", "folder", problem) for problem in problems]
-    faults = sum(finding.severity == "fault" for finding in findings)
+    faults, warnings = (sum(f.severity == kind for f in findings) for kind in ("fault", "warning"))
     if below and not chosen:
         raise Failure(f"{path}: no manifest and no model is there")
     if as_json:
@@ -73,16 +74,20 @@ def check(
     else:
         for finding in findings:
             print(output.clean(f"{finding.path}: {finding.severity}: {finding.message}".replace("\n", " ")))
-        counts = ((len(chosen), "model"), (faults, "fault"), (len(findings) - faults, "warning"))
+        counts = ((len(chosen), "model"), (faults, "fault"), (warnings, "warning"))
         print(", ".join(f"{n} {word}{'' if n == 1 else 's'}" for n, word in counts), file=sys.stderr)
     if faults:
         raise typer.Exit(Exit.FAULT)
 
 
-def findings_of(entry: ModelEntry) -> list[Finding]:
-    """The fault of one model, then its warnings."""
+def findings_of(entry: ModelEntry, *, is_offline: bool = False) -> list[Finding]:
+    """The fault of one model, then its warnings. What a daemon would fetch is no fault, unless `is_offline`."""
     found = []
-    if entry.fault is not None:
+    if entry.fault is not None and entry.is_fetchable and not is_offline:
+        source = redact_text(str(entry.manifest.origin or entry.manifest.download_url))
+        words = f"its files are not here yet; a running janagent fetches them from {source}"
+        found.append(Finding(entry.path, "note", entry.fault.code, words, entry.id))
+    elif entry.fault is not None:
         found.append(Finding(entry.path, "fault", entry.fault.code, entry.fault.message, entry.id))
     found += [Finding(entry.path, "warning", "warning", text, entry.id) for text in entry.warnings]
     return found

@@ -50,6 +50,18 @@ def test_a_fault_is_one_line_and_exit_1(cli: Run, models: Path):
     assert "steam" in done.stdout
 
 
+def test_a_manifest_whose_files_will_be_fetched_is_no_fault_unless_the_network_is_forbidden(
+    cli: Run, models: Path
+):
+    manifest(models, "wish", '{"origin": "https://someone:secret@example.com/a/b.gguf"}')
+    done = cli("check", models)
+    assert done.returncode == 0
+    assert done.stdout.startswith("models/wish/wish.json: note: its files are not here yet")
+    assert "secret" not in done.stdout
+    assert done.stderr == "1 model, 0 faults, 0 warnings\n"
+    assert cli("check", models, env={"JANAGENT_OFFLINE": "true"}).returncode == 1
+
+
 def test_a_syntax_error_is_told_with_its_place(cli: Run, models: Path):
     manifest(models, "bad", '{"origin": "a/b",\n  oops')
     assert "line 2" in cli("check", models).stdout
