@@ -81,7 +81,7 @@ def check(
 
 
 def findings_of(entry: ModelEntry, *, is_offline: bool = False) -> list[Finding]:
-    """The fault of one model, then its warnings. What a daemon would fetch is no fault, unless `is_offline`."""
+    """The fault of one model, then its warnings. What a daemon would fetch is none, unless `is_offline`."""
     found = []
     if entry.fault is not None and entry.is_fetchable and not is_offline:
         source = redact_text(str(entry.manifest.origin or entry.manifest.download_url))
