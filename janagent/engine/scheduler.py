@@ -186,9 +186,7 @@ class Scheduler:
         )
 
     def _has_work(self) -> bool:
-        if self._waiting and self._slots.n_free:
-            return True
-        if any(generation.cancelled or not generation.paused for generation in self._slots.generations):
+        if self._slots.has_work or (self._waiting and self._slots.n_free):
             return True
         if any(all(g.cancelled for g in request.generations) for request in self._waiting):
             return True
@@ -196,7 +194,7 @@ class Scheduler:
 
     def _admit(self) -> None:
         """(1) Free the slots of cancelled answers, then fill free slots from the waiting line."""
-        for slot in self._slots.where(lambda generation: generation.cancelled):
+        for slot in self._slots.cancelled():
             self._release(slot)
         if not self._waiting:
             return

@@ -10,7 +10,7 @@ Belongs to the decode thread. Neighbours: `slots` decides, `context` has the mem
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -19,7 +19,8 @@ from janagent.engine.sampling import open_sampler
 from janagent.engine.slots import Slot, choose_slot, common_prefix
 from janagent.engine.work import Generation
 
-#: steps that a gap between running answers may last
+#: steps that a gap between running answers may last: an answer that ends is often followed by the next one
+#: soon, and to move a conversation takes time too
 _GAP_STEPS = 8
 
 
@@ -33,12 +34,24 @@ class SlotTable:
         self._gap_age = 0
         self._has_shared = False
 
+    def __iter__(self) -> Iterator[Slot]:
+        return iter(self._slots)
+
     def __len__(self) -> int:
         return len(self._slots)
 
-    def where(self, wanted: Callable[[Generation], bool]) -> list[Slot]:
-        """The slots whose answers are `wanted`."""
-        return [slot for slot in self._slots if slot.generation is not None and wanted(slot.generation)]
+    @property
+    def has_work(self) -> bool:
+        """Whether an answer is to be advanced or given up. Asked before every step."""
+        for slot in self._slots:
+            generation = slot.generation
+            if generation is not None and (generation.cancelled or not generation.paused):
+                return True
+        return False
+
+    def cancelled(self) -> list[Slot]:
+        """The slots whose answers nobody wants any more."""
+        return [slot for slot in self._slots if slot.generation is not None and slot.generation.cancelled]
 
     @property
     def generations(self) -> list[Generation]:
@@ -89,8 +102,15 @@ class SlotTable:
         for slot in self._slots:
             if slot.source is not None and slot.is_source_due:
                 self._take_shared(slot, slot.source)
-        self._age_gap(active=[slot for slot in self._slots if _is_active(slot)])
-        return [slot for slot in self._slots if _is_active(slot)]
+        active = [slot for slot in self._slots if _is_active(slot)]
+        has_gap = bool(active) and active[-1].seq_id - active[0].seq_id >= len(active)
+        self._gap_age = self._gap_age + 1 if has_gap else 0
+        is_copying, self._has_shared = self._has_shared, False  # until the next decode
+        if self._gap_age > _GAP_STEPS and not is_copying:
+            self._gap_age = 0
+            if self._close_gap(active):
+                active.sort(key=lambda slot: slot.seq_id)
+        return active
 
     def forget(self, slot: Slot) -> None:
         """Drop what the cache holds for a slot."""
@@ -113,25 +133,16 @@ class SlotTable:
         slot.n_past = self._context.trim(slot.seq_id, keep=keep)
         slot.n_pending = 0
 
-    def _age_gap(self, *, active: list[Slot]) -> None:
-        """Close a gap between running answers that has lasted for some steps: an answer that ends is often
-        followed by the next one soon, and to move a conversation takes time too."""
-        has_gap = bool(active) and active[-1].seq_id - active[0].seq_id >= len(active)
-        self._gap_age = self._gap_age + 1 if has_gap else 0
-        if self._gap_age > _GAP_STEPS and not self._has_shared:  # a copy is under way until the next decode
-            self._gap_age = 0
-            self._close_gap(active)
-        self._has_shared = False
-
-    def _close_gap(self, active: list[Slot]) -> None:
+    def _close_gap(self, active: list[Slot]) -> bool:
         """Move the last answer into the first free slot between the others; what that remembers moves out."""
         last = active[-1]
         between = self._slots[active[0].seq_id : last.seq_id]
         gap = next((slot for slot in between if slot.generation is None), None)
         if gap is None or not self._context.swap_sequences(gap.seq_id, last.seq_id):
-            return
+            return False
         gap.seq_id, last.seq_id = last.seq_id, gap.seq_id
         self._slots[gap.seq_id], self._slots[last.seq_id] = gap, last
+        return True
 
 
 def _is_active(slot: Slot) -> bool:

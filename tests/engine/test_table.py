@@ -59,8 +59,7 @@ def step(context: Context, table: SlotTable) -> list[int]:
 
 
 def slot_of(table: SlotTable, wanted: Generation) -> Slot:
-    (slot,) = table.where(lambda generation: generation is wanted)
-    return slot
+    return next(slot for slot in table if slot.generation is wanted)
 
 
 def answer(context: Context, table: SlotTable, wanted: Generation, n_tokens: int) -> list[int]:
@@ -156,7 +155,7 @@ def test_what_was_waited_for_is_copied_before_its_slot_is_given_away(
     for number in range(2):  # running answers in the other slots
         table.occupy(generation(model.tokenize(f"{number} is a number.", special=False)))
     second = generation(prompt(model, "Who wrote Hamlet?"))
-    table.release(table.where(lambda g: g is not first)[0])
+    table.release(next(slot for slot in table if slot.generation not in (None, first)))
     table.occupy(second)
     slot_of(table, second).source = source  # as if it were still waiting
     table.release(source)
