@@ -35,6 +35,9 @@ _MIN_CHUNK = 32
 #: how long an idle engine waits for further requests of the same moment: a share of the first one's prefill
 _GATHER_SHARE = 0.03
 _GATHER_MAX_S = 0.004
+#: how long a token may wait for the next one, so that both wake the readers once: nobody reads faster, and
+#: each waking takes the cores from llama.cpp's threads
+_PACE_S = 0.01
 
 Update = tuple[Generation, Progress]
 
@@ -82,6 +85,8 @@ class Scheduler:
         self._side: SideWork | None = None
         self._prefill_token_s = 0.002
         self._answer_s = 2.0
+        self._held: list[Update] = []
+        self._held_until_s = 0.0
         self.steps = 0
         self.prompt_tokens = 0
         self.completion_tokens = 0
@@ -155,6 +160,7 @@ class Scheduler:
         try:
             while self._wait_for_work():
                 if self._side is not None and self._side.has_work():
+                    self._flush()
                     self.prompt_tokens += self._side.step()
                     self.steps += 1
                 self._step()
@@ -167,6 +173,7 @@ class Scheduler:
             was_idle = False
             while not (self._stopping or self._has_work()):
                 was_idle = True
+                self._flush()
                 self._changed.wait()
             if was_idle and self._waiting:
                 self._gather()
@@ -218,6 +225,8 @@ class Scheduler:
             return
         started_s = time.perf_counter()
         n_prefill = self._fill_batch(active)
+        if n_prefill:
+            self._flush()  # this step may take long
         result = self._context.decode()
         if result is not Decoded.OK:
             self._recover(result, active)
@@ -303,9 +312,20 @@ class Scheduler:
             updates.append((generation, Progress(text, finish, reports)))
 
     def _deliver(self, updates: list[Update]) -> None:
-        """(5) One call into the loop for the whole step; the next decode overlaps with the writing."""
-        if not updates or self._loop is None:
+        """(5) One call into the loop for the whole step, or for some steps that follow one another quickly.
+
+        The first token of an answer and its end never wait.
+        """
+        self._held += updates
+        if time.monotonic() >= self._held_until_s or any(map(_is_urgent, updates)):
+            self._flush()
+
+    def _flush(self) -> None:
+        """Hand over what is held; the next decode overlaps with the writing."""
+        if not self._held or self._loop is None:
             return
+        updates, self._held = self._held, []
+        self._held_until_s = time.monotonic() + _PACE_S
         try:
             self._loop.call_soon_threadsafe(_hand_over, updates)
         except RuntimeError:
@@ -320,6 +340,11 @@ class Scheduler:
         self._deliver([(generation, Progress("", error=message)) for generation in lost])
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._on_broken, message)
+
+
+def _is_urgent(update: Update) -> bool:
+    generation, progress = update
+    return progress.finish is not None or progress.error is not None or generation.n_generated <= 1
 
 
 def _hand_over(updates: list[Update]) -> None:

@@ -7,6 +7,12 @@ import aiohttp
 import pytest
 
 from janagent.children import wire
+from janagent.engine.context import ContextOptions, open_context
+from janagent.engine.model import load_model
+from janagent.engine.sampling import Sampling
+from janagent.engine.scheduler import Scheduler
+from janagent.engine.text import TextStream
+from janagent.engine.work import Generation, Progress
 from tests.engine.conftest import N_PARALLEL, QUEUE_LIMIT
 from tests.engine.engines import Client, Engine, client_of, user
 from tests.gguf_files import write_aborts_on_decode
@@ -109,3 +115,42 @@ async def test_stats_come_every_second_and_only_grow(client: Client, engine: Eng
     assert later.requests == before.requests + 1
     assert later.steps >= before.steps + 5
     assert later.prompt_tokens > before.prompt_tokens
+
+
+async def test_tokens_that_come_quickly_are_handed_over_together_but_the_first_and_the_last(tiny_gguf: Path):
+    tiny = load_model(str(tiny_gguf), n_gpu_layers=0, on_progress=lambda _fraction: None)
+    context = open_context(tiny, ContextOptions(n_ctx=512, n_batch=64, n_seq_max=1, n_threads=1))
+    scheduler = Scheduler(context, n_slots=1, ctx_len=512, queue_limit=1, on_broken=pytest.fail)
+    came: list[tuple[int, float]] = []
+    done = asyncio.Event()
+    turn = 0
+
+    def receive(progress: Progress) -> None:
+        nonlocal turn
+        if not came or asyncio.get_running_loop().time() > came[-1][1] + 0.002:
+            turn += 1  # tokens of one hand-over come microseconds apart
+        came.append((turn, asyncio.get_running_loop().time()))
+        if progress.finish is not None:
+            done.set()
+
+    scheduler.start(asyncio.get_running_loop())
+    try:
+        begun = asyncio.get_running_loop().time()
+        sampling = Sampling(temperature=0.0, logit_bias=dict.fromkeys(tiny.end_tokens, float("-inf")))
+        scheduler.submit(
+            [
+                Generation(
+                    prompt=tiny.tokenize("once", special=False),
+                    max_tokens=300,
+                    sampling=sampling,
+                    text=TextStream(),
+                    receive=receive,
+                )
+            ]
+        )
+        await asyncio.wait_for(done.wait(), 60)
+    finally:
+        scheduler.stop()
+    lasted = came[-1][1] - begun
+    assert turn <= lasted / 0.01 + 3
+    assert [number for number, _ in came].count(1) == 1  # the first one came alone, as soon as it was there
