@@ -234,10 +234,11 @@ async def test_a_file_replaced_by_rename_under_running_answers_fails_no_request(
     (old,) = [engine for engine in daemon.engines() if engine.pid not in others]
     new = gguf_files.write_model(folder / "new.part", chat_template=gguf_files.CHATML)
     new_size = new.stat().st_size
-    begun, body = asyncio.Semaphore(0), chat_body("swap") | {"max_tokens": 800, "ignore_eos": True}
+    begun, body = asyncio.Semaphore(0), chat_body("swap") | {"max_tokens": 600, "ignore_eos": True}
 
     def is_replaced() -> bool:
-        assert daemon.call("POST", "/v1/chat/completions", chat_body("swap"))[0] == 200
+        status, answer = daemon.call("POST", "/v1/chat/completions", chat_body("swap"))
+        assert status == 200, answer
         model = daemon.model("swap") or {}
         return bool(model["state"] == "running" and model["size_bytes"] == new_size)
 
