@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
+from urllib.parse import quote
 
 import aiohttp
 import psutil
@@ -202,7 +203,7 @@ class Daemon:
 
     def model(self, name: str) -> dict[str, Any] | None:
         """The model object, None if there is no such model."""
-        status, answer = self.call("GET", f"/v1/models/{name}")
+        status, answer = self.call("GET", f"/v1/models/{quote(name, safe='/%')}")
         return answer if status == 200 else None
 
     def state(self, name: str) -> str:

@@ -6,8 +6,10 @@ import http.client
 import json
 import socket
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import aiohttp
 import pytest
@@ -89,6 +91,49 @@ def ask(daemon: Daemon, method: str, path: str, body: bytes = b"") -> tuple[int,
         with contextlib.closing(http.client.HTTPResponse(sock, method=method)) as response:
             response.begin()
             return response.status, json.loads(response.read())["error"]
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    """Every file below `folder`, as it is."""
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def odd_names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A daemon of their own for models with odd names, and files around it that are nobody's business."""
+    folder = tmp_path_factory.mktemp("odd")
+    for place in (folder / "root" / "keep.txt", folder / "root" / "models" / "keep" / "keep.txt"):
+        place.parent.mkdir(parents=True)
+        place.write_text("mine")
+    with Daemon(folder) as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    ("name", "said_id", "asked"),
+    [("\U0001f600 smile", "", "\U0001f600 smile"), ("climber", "../..", "../.."), ("rooted", "/etc", "/etc")],
+    ids=["an emoji in the file's name", "two folders up", "an absolute path"],
+)
+def test_a_model_of_an_odd_name_is_listed_chats_and_is_deleted_alone(
+    odd_names: Daemon, starter: Path, name: str, said_id: str, asked: str
+) -> None:
+    def mine() -> dict[str, bytes]:
+        return everything(odd_names.models) | {"keep.txt": (odd_names.root / "keep.txt").read_bytes()}
+
+    before = mine()
+    folder = odd_names.drop(name, {"id": said_id, "parameters": {"init": {"ctx_len": 256}}}, gguf=starter)
+    odd_names.wait_state(name, "running")
+    (listed,) = [m for m in odd_names.call("GET", "/v1/models")[1]["data"] if m["id"] == name]
+    assert asked.lstrip("/") in (name, *listed["aliases"])
+    status, answer = odd_names.call("POST", "/v1/chat/completions", chat_body(asked))
+    assert status == 200, answer
+    assert answer["model"] == name
+    path = f"/v1/models/{quote(asked, safe='')}"
+    assert odd_names.call("GET", path)[1]["id"] == name
+    status, answer = odd_names.call("DELETE", path)
+    assert (status, answer) == (200, {"id": name, "object": "model", "deleted": True})
+    assert not folder.exists()
+    until(lambda: mine() == before, what="nothing else is touched")
 
 
 @pytest.mark.parametrize("model_id", HOSTILE_IDS.values(), ids=HOSTILE_IDS)
