@@ -16,8 +16,8 @@ from tests.daemons import Daemon, chat_body
 def metric(daemon: Daemon, name: str, *, label: str = "") -> int:
     """The sum of a metric over its labels, or over those that contain `label`."""
     _, text = daemon.call("GET", "/metrics")
+    assert f"# TYPE {name} " in text, f"there is no metric {name}"
     lines = [line for line in text.splitlines() if line.startswith((f"{name}{{", f"{name} "))]
-    assert lines, f"there is no metric {name}"
     return sum(int(float(line.rsplit(" ", 1)[1])) for line in lines if label in line)
 
 
