@@ -47,7 +47,7 @@ $(VENV)/.run-ready: pyproject.toml | $(VENV)/.pip-ready
 	@touch $@
 
 $(VENV)/.test-ready: pyproject.toml $(VENV)/.run-ready
-	$(call tools,curl git)
+	$(call tools,curl git openssl)
 	@echo "installing what the tests need"
 	@$(BIN)/python -m pip install --quiet --group dev
 	@touch $@

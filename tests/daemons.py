@@ -1,11 +1,14 @@
 """Real daemons for tests: started as a process, stopped as a process, and proven to leave nothing behind."""
 
+import asyncio
+import functools
 import importlib.util
 import json
 import os
 import queue
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -15,6 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
+from urllib.parse import quote
 
 import aiohttp
 import psutil
@@ -52,6 +56,10 @@ class Daemon:
         self.settings = settings
         self.url = ""
         self.lines: list[str] = []
+        self.tls: ssl.SSLContext | None = None
+        """What a client trusts, for a daemon with `tls_cert`."""
+        if "tls_cert" in settings:
+            self.tls = ssl.create_default_context(cafile=settings["tls_cert"])
         self._env = env or {}
         self._process: subprocess.Popen[str] | None = None
         self._sockets = Path(tempfile.mkdtemp(prefix="jt-", dir="/tmp"))
@@ -183,7 +191,7 @@ class Daemon:
             headers.setdefault("Content-Type", "application/json")
         request = urllib.request.Request(self.url + path, data=data, method=method, headers=headers)
         try:
-            with urllib.request.urlopen(request, timeout=120) as response:
+            with urllib.request.urlopen(request, timeout=120, context=self.tls) as response:
                 raw, status = response.read(), response.status
         except urllib.error.HTTPError as error:
             with error:
@@ -195,7 +203,7 @@ class Daemon:
 
     def model(self, name: str) -> dict[str, Any] | None:
         """The model object, None if there is no such model."""
-        status, answer = self.call("GET", f"/v1/models/{name}")
+        status, answer = self.call("GET", f"/v1/models/{quote(name, safe='/%')}")
         return answer if status == 200 else None
 
     def state(self, name: str) -> str:
@@ -224,7 +232,8 @@ class Daemon:
 
         deadline = time.monotonic() + within_s
         try:
-            with urllib.request.urlopen(self.url + "/v1/events", timeout=within_s) as stream:
+            url = self.url + "/v1/events"
+            with urllib.request.urlopen(url, timeout=within_s, context=self.tls) as stream:
                 kind = ""
                 while time.monotonic() < deadline:
                     line = stream.readline().decode().rstrip("\n")
@@ -247,8 +256,17 @@ def chat_body(model: str, content: str = "Say hello.", **more: Any) -> dict[str,
     return {"model": model, "messages": [{"role": "user", "content": content}], "max_tokens": 16, **more}
 
 
-async def stream_chat(session: aiohttp.ClientSession, url: str, body: dict[str, Any]) -> list[dict[str, Any]]:
-    """One streamed chat; its chunks. Raises if the stream is broken, lacks `[DONE]` or carries an error."""
+async def stream_chat(
+    session: aiohttp.ClientSession,
+    url: str,
+    body: dict[str, Any],
+    *,
+    on_text: Callable[[], object] = lambda: None,
+) -> list[dict[str, Any]]:
+    """One streamed chat; its chunks. Raises if the stream is broken, lacks `[DONE]` or carries an error.
+
+    `on_text` is called for each piece of text the moment it is read.
+    """
     chunks: list[dict[str, Any]] = []
     async with session.post(f"{url}/v1/chat/completions", json={**body, "stream": True}) as response:
         assert response.status == 200, await response.text()
@@ -262,6 +280,8 @@ async def stream_chat(session: aiohttp.ClientSession, url: str, body: dict[str, 
             chunk = json.loads(line[6:])
             assert "error" not in chunk, chunk
             chunks.append(chunk)
+            if chunk["choices"] and chunk["choices"][0]["delta"].get("content"):
+                on_text()
     assert is_done, "the stream ended without [DONE]"
     return chunks
 
@@ -269,3 +289,22 @@ async def stream_chat(session: aiohttp.ClientSession, url: str, body: dict[str, 
 def text_of(chunks: list[dict[str, Any]]) -> str:
     """The text that the chunks add up to."""
     return "".join(c["choices"][0]["delta"].get("content") or "" for c in chunks if c["choices"])
+
+
+async def stream_chats_at_once(
+    session: aiohttp.ClientSession, url: str, bodies: list[dict[str, Any]]
+) -> list[list[dict[str, Any]]]:
+    """Stream them all at one time; raises unless their pieces of text come interleaved."""
+    heard: list[int] = []
+    streams = [
+        stream_chat(session, url, body, on_text=functools.partial(heard.append, number))
+        for number, body in enumerate(bodies)
+    ]
+    answers = await asyncio.gather(*streams)
+    numbers = range(len(bodies))
+    last = {number: place for place, number in enumerate(heard)}
+    together = heard[max(heard.index(number) for number in numbers) : min(last.values())]
+    for number in numbers:
+        share = together.count(number) / heard.count(number)
+        assert share > 0.5, f"answer {number} came apart from the others ({share:.0%}): {heard}"
+    return answers

@@ -1,18 +1,22 @@
 """Bad files, each with what it gets; one daemon, a good model beside them that goes on answering."""
 
+import asyncio
 import contextlib
 import hashlib
 import json
+import random
 import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import aiohttp
 import psutil
 import pytest
 
 from tests import gguf_files
-from tests.daemons import Daemon, assert_all_gone, chat_body, starter_gguf, until
+from tests.clients import forget_peak, peak_bytes
+from tests.daemons import Daemon, assert_all_gone, chat_body, starter_gguf, stream_chat, until
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +116,9 @@ GGUFS: dict[str, tuple[bytes, str]] = {
     "html": (gguf_files.HTML_PAGE, "web page"),
     "legacy": (gguf_files.LEGACY_GGML, "GGML|legacy"),
     "pytorch": (gguf_files.PYTORCH_ZIP, "PyTorch"),
+    "big-endian": (gguf_files.BIG_ENDIAN, "big-endian"),
+    "noise": (b"GGUF" + random.Random(1).randbytes(100_000), "has GGUF version"),
+    "noise of a version": (b"GGUF\x03\0\0\0" + random.Random(2).randbytes(100_000), "it claims"),
 }
 
 
@@ -129,11 +136,12 @@ def test_what_is_no_gguf_is_named_for_what_it_is(daemon: Daemon, kind: str) -> N
 @pytest.mark.parametrize("claim", gguf_files.hostile_headers())
 def test_a_header_that_lies_is_refused_at_once(daemon: Daemon, claim: str) -> None:
     name = f"lie-{abs(hash(claim))}"
+    forget_peak(daemon.pid)
+    before = peak_bytes(daemon.pid)
     path = dropped(daemon, name, gguf_files.hostile_headers()[claim], suffix=".gguf")
     (path.parent / f"{name}.json").write_text("{}")
-    before = psutil.Process(daemon.pid).memory_info().rss
     fault_of(daemon, name, "invalid", "missing")
-    assert psutil.Process(daemon.pid).memory_info().rss < before + 100_000_000
+    assert peak_bytes(daemon.pid) < before + 20_000_000
 
 
 def test_a_truncated_gguf_is_missing_with_its_percentage_and_completes_by_itself(
@@ -216,22 +224,36 @@ def test_a_folder_renamed_while_loading_ends_with_the_model_under_its_new_name(
     assert daemon.call("POST", "/v1/chat/completions", chat_body("moving"))[0] == 200
 
 
-def test_a_file_replaced_by_rename_under_a_running_model_loads_the_new_one(
-    daemon: Daemon, starter: Path, tmp_path: Path
+async def test_a_file_replaced_by_rename_under_running_answers_fails_no_request(
+    daemon: Daemon, starter: Path
 ) -> None:
-    folder = daemon.models / "swap"
-    folder.mkdir()
-    gguf_files.write_model(folder / "swap.gguf")
-    daemon.wait_state("swap", "running")
-    shutil.copyfile(starter, folder / "new.part")
-    (folder / "new.part").rename(folder / "swap.gguf")
-    until(
-        lambda: (
-            (m := daemon.model("swap"))
-            and m["state"] == "running"
-            and m["size_bytes"] == starter.stat().st_size
-        )
-    )
+    """Contract 5: answers that run end on the old engine, which then goes; new requests get the new one."""
+    others = {engine.pid for engine in daemon.engines()}
+    folder = daemon.drop("swap", {"parameters": {"init": {"ctx_len": 1024}}}, gguf=starter)
+    await asyncio.to_thread(daemon.wait_state, "swap", "running")
+    (old,) = [engine for engine in daemon.engines() if engine.pid not in others]
+    new = gguf_files.write_model(folder / "new.part", chat_template=gguf_files.CHATML)
+    new_size = new.stat().st_size
+    begun, body = asyncio.Semaphore(0), chat_body("swap") | {"max_tokens": 600, "ignore_eos": True}
+
+    def is_replaced() -> bool:
+        status, answer = daemon.call("POST", "/v1/chat/completions", chat_body("swap"))
+        assert status == 200, answer
+        model = daemon.model("swap") or {}
+        return bool(model["state"] == "running" and model["size_bytes"] == new_size)
+
+    async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
+        answers = [
+            group.create_task(stream_chat(session, daemon.url, body, on_text=begun.release)) for _ in range(3)
+        ]
+        for _ in range(3 * 10):
+            await begun.acquire()
+        new.rename(folder / "swap.gguf")
+        await asyncio.to_thread(until, is_replaced)
+        assert old.is_running()
+        assert not any(answer.done() for answer in answers), "the answers were over before the replacement"
+    assert [task.result()[-1]["choices"][0]["finish_reason"] for task in answers] == ["length"] * 3
+    await asyncio.to_thread(until, lambda: not old.is_running())
     assert daemon.call("POST", "/v1/chat/completions", chat_body("swap"))[0] == 200
 
 
@@ -270,9 +292,11 @@ def test_an_unmounted_root_is_offline_and_all_comes_back(tmp_path: Path) -> None
         )
 
 
-def test_a_disk_that_is_unmounted_is_offline_and_is_all_there_again_once_mounted(tmp_path: Path) -> None:
-    """A real disk of memory where the test may mount one; elsewhere the test above is what can be done."""
-    disk, models = tmp_path / "disk", tmp_path / "root" / "models"
+def test_a_disk_that_is_unmounted_is_offline_and_is_all_there_again_once_mounted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A real disk of memory where the test may mount one, else a folder that is renamed; it says which."""
+    disk, models, away = tmp_path / "disk", tmp_path / "root" / "models", tmp_path / "away"
     for folder in (disk, models):
         folder.mkdir(parents=True)
     mounts = [
@@ -280,6 +304,9 @@ def test_a_disk_that_is_unmounted_is_offline_and_is_all_there_again_once_mounted
         ["mount", "--bind", str(disk), str(models)],
     ]
     is_mounted = all(subprocess.run(m, check=False, capture_output=True).returncode == 0 for m in mounts)
+    with capsys.disabled():
+        what = "a real disk was unmounted" if is_mounted else "mounting is not allowed: a folder was renamed"
+        print(f"\nthe root that goes offline: {what}")
     try:
         gguf_files.write_model(models / "tiny.gguf")
         with Daemon(tmp_path, root=tmp_path / "root") as daemon:
@@ -287,13 +314,13 @@ def test_a_disk_that_is_unmounted_is_offline_and_is_all_there_again_once_mounted
             if is_mounted:
                 subprocess.run(["umount", str(models)], check=True)
             else:
-                models.rename(tmp_path / "away")
+                models.rename(away)
             model = daemon.wait_state("tiny", "missing")
             assert "offline" in model["error"]["message"]
             if is_mounted:
                 subprocess.run(mounts[1], check=True)
             else:
-                (tmp_path / "away").rename(models)
+                away.rename(models)
             daemon.wait_state("tiny", "downloaded", "running")
             body = {"model": "tiny", "prompt": "a", "max_tokens": 2}
             assert daemon.call("POST", "/v1/completions", body)[0] == 200

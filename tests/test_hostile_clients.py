@@ -1,17 +1,21 @@
 """Clients that misbehave, against a real daemon with the real model: the others are served all the same."""
 
 import asyncio
+import contextlib
 import http.client
 import json
 import socket
-from contextlib import closing
+import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import aiohttp
 import pytest
 
-from tests.daemons import Daemon, chat_body, stream_chat, text_of, until
+from tests.clients import all_that_comes, is_at_rest, large_chat, left_by_their_clients, metric, raw
+from tests.daemons import Daemon, chat_body, stream_chat, stream_chats_at_once, text_of, until
 
 HOSTILE_IDS = {
     "up": "..",
@@ -26,28 +30,8 @@ HOSTILE_IDS = {
 }
 
 
-def metric(daemon: Daemon, name: str) -> int:
-    """The sum of a metric over its labels."""
-    _, text = daemon.call("GET", "/metrics")
-    lines = [line for line in text.splitlines() if line.startswith((f"{name}{{", f"{name} "))]
-    assert lines, f"there is no metric {name}"
-    return sum(int(float(line.rsplit(" ", 1)[1])) for line in lines)
-
-
 async def idle(daemon: Daemon) -> None:
     await asyncio.to_thread(until, lambda: metric(daemon, "janagent_engine_requests_live") == 0)
-
-
-def raw(daemon: Daemon, body: dict[str, Any], *, receive_bytes: int) -> socket.socket:
-    """A connection with a small buffer on which `body` was sent and nothing is read."""
-    parts = urlsplit(daemon.url)
-    sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
-    sock.connect((parts.hostname, parts.port))
-    data = json.dumps(body).encode()
-    head = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-    sock.sendall(head.encode() + b"Content-Length: %d\r\n\r\n" % len(data) + data)
-    return sock
 
 
 async def test_a_client_that_leaves_during_prefill_gets_no_token_computed(daemon: Daemon) -> None:
@@ -64,17 +48,37 @@ async def test_a_client_that_leaves_during_prefill_gets_no_token_computed(daemon
     assert (await asyncio.to_thread(daemon.call, "POST", "/v1/chat/completions", chat_body("smol")))[0] == 200
 
 
-async def test_clients_that_never_read_hold_up_nobody(daemon: Daemon) -> None:
-    body = chat_body("smol", "Tell a long story.") | {"stream": True, "max_tokens": 150, "ignore_eos": True}
-    socks = [raw(daemon, body, receive_bytes=2048) for _ in range(4)]
-    try:
-        async with aiohttp.ClientSession() as session:
-            answer = await asyncio.wait_for(stream_chat(session, daemon.url, chat_body("smol")), 60)
-            assert text_of(answer)
-    finally:
-        for sock in socks:
-            sock.close()
+async def test_clients_that_never_read_hold_up_nobody_and_are_cut(daemon: Daemon) -> None:
+    """Contract 5: a client that takes no byte for 60 s is cut."""
     await idle(daemon)
+    left_before = left_by_their_clients(daemon)
+    short = chat_body("smol", ignore_eos=True)
+    with contextlib.ExitStack() as stack:
+        socks = [stack.enter_context(raw(daemon, large_chat("smol"), receive_bytes=2048)) for _ in range(3)]
+        async with aiohttp.ClientSession() as session:
+            assert text_of(await asyncio.wait_for(stream_chat(session, daemon.url, short), 60))
+            await asyncio.to_thread(until, lambda: is_at_rest(daemon), within_s=60)
+            rests_since = time.monotonic()
+            assert left_by_their_clients(daemon) == left_before, "they are paused, not cut"
+            assert text_of(await asyncio.wait_for(stream_chat(session, daemon.url, short), 20))
+        await asyncio.to_thread(until, lambda: left_by_their_clients(daemon) == left_before + 3, within_s=90)
+        assert time.monotonic() - rests_since > 30, "a client that is only slow has its time"
+        for sock in socks:
+            came = await asyncio.to_thread(all_that_comes, sock)
+            assert came.startswith(b"HTTP/1.1 200 ")
+            assert b"[DONE]" not in came
+    bodies = [chat_body("smol") | {"max_tokens": 64, "ignore_eos": True}] * 4
+    async with aiohttp.ClientSession() as session:
+        await stream_chats_at_once(session, daemon.url, bodies)
+
+
+async def test_a_client_that_reads_late_gets_all_of_its_answer(daemon: Daemon) -> None:
+    with raw(daemon, large_chat("smol"), receive_bytes=2048) as sock:
+        await asyncio.to_thread(until, lambda: is_at_rest(daemon), within_s=60)
+        came = await asyncio.to_thread(all_that_comes, sock)
+    assert b"data: [DONE]" in came
+    assert len(came) > 1_000_000
+    assert came.count(b'"top_logprobs"') == 900
 
 
 def ask(daemon: Daemon, method: str, path: str, body: bytes = b"") -> tuple[int, dict[str, Any]]:
@@ -84,9 +88,52 @@ def ask(daemon: Daemon, method: str, path: str, body: bytes = b"") -> tuple[int,
     head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     with socket.create_connection((parts.hostname, parts.port), timeout=30) as sock:
         sock.sendall(head.encode() + body)
-        with closing(http.client.HTTPResponse(sock, method=method)) as response:
+        with contextlib.closing(http.client.HTTPResponse(sock, method=method)) as response:
             response.begin()
             return response.status, json.loads(response.read())["error"]
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    """Every file below `folder`, as it is."""
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def odd_names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A daemon of their own for models with odd names, and files around it that are nobody's business."""
+    folder = tmp_path_factory.mktemp("odd")
+    for place in (folder / "root" / "keep.txt", folder / "root" / "models" / "keep" / "keep.txt"):
+        place.parent.mkdir(parents=True)
+        place.write_text("mine")
+    with Daemon(folder) as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    ("name", "said_id", "asked"),
+    [("\U0001f600 smile", "", "\U0001f600 smile"), ("climber", "../..", "../.."), ("rooted", "/etc", "/etc")],
+    ids=["an emoji in the file's name", "two folders up", "an absolute path"],
+)
+def test_a_model_of_an_odd_name_is_listed_chats_and_is_deleted_alone(
+    odd_names: Daemon, starter: Path, name: str, said_id: str, asked: str
+) -> None:
+    def mine() -> dict[str, bytes]:
+        return everything(odd_names.models) | {"keep.txt": (odd_names.root / "keep.txt").read_bytes()}
+
+    before = mine()
+    folder = odd_names.drop(name, {"id": said_id, "parameters": {"init": {"ctx_len": 256}}}, gguf=starter)
+    odd_names.wait_state(name, "running")
+    (listed,) = [m for m in odd_names.call("GET", "/v1/models")[1]["data"] if m["id"] == name]
+    assert asked.lstrip("/") in (name, *listed["aliases"])
+    status, answer = odd_names.call("POST", "/v1/chat/completions", chat_body(asked))
+    assert status == 200, answer
+    assert answer["model"] == name
+    path = f"/v1/models/{quote(asked, safe='')}"
+    assert odd_names.call("GET", path)[1]["id"] == name
+    status, answer = odd_names.call("DELETE", path)
+    assert (status, answer) == (200, {"id": name, "object": "model", "deleted": True})
+    assert not folder.exists()
+    until(lambda: mine() == before, what="nothing else is touched")
 
 
 @pytest.mark.parametrize("model_id", HOSTILE_IDS.values(), ids=HOSTILE_IDS)

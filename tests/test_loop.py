@@ -4,25 +4,41 @@ drop -> listed -> loaded -> four conversations at once -> edited under load -> d
 """
 
 import asyncio
+import functools
 import json
 import os
 import shutil
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 import psutil
 import pytest
 
-from tests.daemons import Daemon, assert_all_gone, chat_body, stream_chat, text_of, until
+from tests.daemons import (
+    Daemon,
+    assert_all_gone,
+    chat_body,
+    stream_chat,
+    stream_chats_at_once,
+    text_of,
+    until,
+)
 from tests.gguf_files import write_model
+
+T = TypeVar("T")
 
 
 def manifest(**init: Any) -> dict[str, Any]:
     return {"parameters": {"init": {"ctx_len": 512, "n_parallel": 4, **init}}}
+
+
+def long_chat(content: str, *, tokens: int) -> dict[str, Any]:
+    """A chat of exactly so many tokens, at any speed of the machine."""
+    return chat_body("smol", content) | {"max_tokens": tokens, "ignore_eos": True}
 
 
 async def test_drop_chat_edit_and_delete(tmp_path: Path, starter: Path) -> None:
@@ -31,9 +47,9 @@ async def test_drop_chat_edit_and_delete(tmp_path: Path, starter: Path) -> None:
         model = await asyncio.to_thread(daemon.wait_state, "smol", "running")
         assert model["binaries"][0]["size_bytes"] == starter.stat().st_size
         async with aiohttp.ClientSession() as session:
-            body = chat_body("smol", "Tell me about the sea.", max_tokens=48, temperature=0)
-            answers = await asyncio.gather(*(stream_chat(session, daemon.url, body) for _ in range(4)))
-            assert all(len(text_of(answer)) > 20 for answer in answers)
+            body = long_chat("Tell me about the sea.", tokens=96)
+            answers = await stream_chats_at_once(session, daemon.url, [body] * 4)
+            assert all(len(text_of(answer)) > 100 for answer in answers)
 
             async with talking(session, daemon) as talk:
                 (first,) = daemon.engines()
@@ -109,7 +125,7 @@ async def test_kill_9_of_the_daemon_mid_stream_leaves_no_process(tmp_path: Path,
         await asyncio.to_thread(daemon.wait_state, "smol", "running")
         until(lambda: len(daemon.children()) == 2, what="an engine and a spare")
         async with aiohttp.ClientSession() as session:
-            body = chat_body("smol", "Count to a thousand.", max_tokens=400, stream=True)
+            body = long_chat("Count to a thousand.", tokens=400) | {"stream": True}
             async with session.post(f"{daemon.url}/v1/chat/completions", json=body) as response:
                 await response.content.readany()
                 children = daemon.kill()
@@ -133,42 +149,45 @@ def test_kill_9_of_the_spare_is_made_good_and_disturbs_nobody(tmp_path: Path, st
         assert daemon.engines() == [engine]
 
 
-def test_a_stop_lets_a_running_answer_finish(tmp_path: Path, starter: Path) -> None:
+async def during_an_answer(daemon: Daemon, end: Callable[[], T]) -> T:
+    """What `end` returns, called once an answer of 400 tokens has begun; the answer must come whole."""
+    has_begun, pieces = asyncio.Event(), 0
+
+    def count() -> None:
+        nonlocal pieces
+        pieces += 1
+        has_begun.set()
+
+    async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
+        body = long_chat("Count to a thousand.", tokens=400)
+        answer = group.create_task(stream_chat(session, daemon.url, body, on_text=count))
+        await has_begun.wait()
+        pieces_before = pieces
+        result = await asyncio.to_thread(end)
+        chunks = await answer
+    assert pieces_before < pieces / 2, "the answer was as good as over"
+    assert chunks[-1]["choices"][0]["finish_reason"] == "length"
+    return result
+
+
+async def test_a_stop_lets_a_running_answer_finish(tmp_path: Path, starter: Path) -> None:
     with Daemon(tmp_path) as daemon:
         daemon.drop("smol", manifest(), gguf=starter)
-        daemon.wait_state("smol", "running")
-
-        async def both() -> tuple[list[dict[str, Any]], tuple[int, Any]]:
-            async with aiohttp.ClientSession() as session:
-                body = chat_body("smol", "Count to a hundred.", max_tokens=100)
-                answer = asyncio.ensure_future(stream_chat(session, daemon.url, body))  # noqa: TID251
-                await asyncio.sleep(0.3)
-                stopped = await asyncio.to_thread(daemon.call, "PUT", "/v1/models/smol/stop")
-                return await answer, stopped
-
-        chunks, (status, model) = asyncio.run(both())
-        assert chunks[-1]["choices"][0]["finish_reason"] in ("stop", "length")
+        await asyncio.to_thread(daemon.wait_state, "smol", "running")
+        stop = functools.partial(daemon.call, "PUT", "/v1/models/smol/stop")
+        status, model = await during_an_answer(daemon, stop)
         assert status == 200
         assert model["state"] == "downloaded"
         assert daemon.engines() == []
 
 
-def test_a_signal_lets_a_running_answer_finish_and_ends_with_zero(tmp_path: Path, starter: Path) -> None:
+async def test_a_signal_lets_a_running_answer_finish_and_ends_with_zero(
+    tmp_path: Path, starter: Path
+) -> None:
     with Daemon(tmp_path) as daemon:
         daemon.drop("smol", manifest(), gguf=starter)
-        daemon.wait_state("smol", "running")
-
-        async def both() -> tuple[list[dict[str, Any]], int]:
-            async with aiohttp.ClientSession() as session:
-                body = chat_body("smol", "Count to a hundred.", max_tokens=100)
-                answer = asyncio.ensure_future(stream_chat(session, daemon.url, body))  # noqa: TID251
-                await asyncio.sleep(0.3)
-                status = await asyncio.to_thread(daemon.stop)
-                return await answer, status
-
-        chunks, status = asyncio.run(both())
-        assert chunks[-1]["choices"][0]["finish_reason"] in ("stop", "length")
-        assert status == 0
+        await asyncio.to_thread(daemon.wait_state, "smol", "running")
+        assert await during_an_answer(daemon, daemon.stop) == 0
 
 
 def test_start_stop_and_delete_by_the_api(tmp_path: Path, starter: Path) -> None:

@@ -227,6 +227,8 @@ class Catalog:
         built = build(self._tree, folder, now=now, budget=self._budget, taken=taken, defaults=self._defaults)
         if self._fetches:
             built = replace(built, drafts=tuple(self._unfinished(draft) for draft in built.drafts))
+        if any(draft.is_settling for draft in built.drafts):
+            built = replace(built, drafts=tuple(self._replaced(draft) for draft in built.drafts))
         ghosts = [file.vanished_at for file in folder.files.values() if file.vanished_at is not None]
         if not ghosts:
             return built
@@ -246,7 +248,22 @@ class Catalog:
         if fetch is None or fetch.artifact_key != entry.artifact_key or entry.condition is Condition.INVALID:
             return draft
         fault = Fault(INTERRUPTED, f"a fetch of {len(fetch.names)} files has not ended")
-        return replace(draft, entry=replace(entry, condition=Condition.MISSING, fault=fault))
+        missing = replace(entry, condition=Condition.MISSING, fault=fault)
+        return replace(draft, entry=missing, is_settling=False)
+
+    def _replaced(self, draft: Draft) -> Draft:
+        """A model whose binary was replaced by another file stays what it was until that one has settled: an
+        engine that runs holds the old file, so no request has to fail (contract 5). The bytes of a file that
+        is overwritten in place are gone."""
+        old = self._drafts.get(draft.entry.key)
+        if not draft.is_settling or old is None or old.entry.condition is not Condition.COMPLETE:
+            return draft
+        known = {binary.path: binary.identity for binary in old.entry.binaries}
+        for binary in draft.entry.binaries:
+            identity = known.get(binary.path, binary.identity)
+            if identity != binary.identity and identity[:2] == binary.identity[:2]:
+                return draft
+        return old
 
     def _change(self, before: set[str], drafts: dict[str, Draft], now: float) -> CatalogChange:
         """Put ids, aliases and sharing into the drafts; compare with what was there."""

@@ -57,6 +57,8 @@ class Wholeness:
 
     lack: str = ""
     again_in_s: float | None = None
+    is_settling: bool = False
+    """All of it is there, and only has to stand still for a moment yet."""
 
 
 def read_json(folder: Folder, file: File, *, now: float) -> Look:
@@ -143,7 +145,7 @@ def wholeness(folder: Folder, file: File, found: Inspection, *, now: float) -> W
     if is_unfinished:
         return Wholeness(f"{total} set aside, and {file.name}.aria2 says that a download goes on")
     if rests_in_s:
-        return Wholeness(f"100 % of {total}, still being written", rests_in_s)
+        return Wholeness(f"100 % of {total}, still being written", rests_in_s, is_settling=True)
     if known.hole == file.identity or tail_is_hole(folder.real_path(file), file.size_bytes):
         known.hole = file.identity
         return Wholeness(f"{total} set aside, but the end is not written yet")

@@ -40,6 +40,8 @@ class Draft:
 
     entry: ModelEntry
     names: Names
+    is_settling: bool = False
+    """It lacks nothing but that its files stand still for a moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +67,11 @@ class _Verdict:
     binaries: tuple[Binary, ...] = ()
     header: Header | None = None
     warnings: list[str] = field(default_factory=list)
+    is_settling: bool = False
 
-    def fail(self, condition: Condition, code: str, message: str) -> None:
+    def fail(self, condition: Condition, code: str, message: str, *, is_settling: bool = False) -> None:
         """Keep the first fault found."""
+        self.is_settling = is_settling and (self.fault is None or self.is_settling)
         if self.fault is None:
             self.condition, self.fault = condition, Fault(code, message)
 
@@ -292,7 +296,8 @@ class _Builder:
         whole = wholeness(folder, file, self._inspect(name), now=self._now)
         self._wait(whole.again_in_s)
         if whole.lack:
-            verdict.fail(Condition.MISSING, "incomplete", f"incomplete: {whole.lack} ({name})")
+            message = f"incomplete: {whole.lack} ({name})"
+            verdict.fail(Condition.MISSING, "incomplete", message, is_settling=whole.is_settling)
 
     def _refusal(self, name: str) -> str:
         found = self._inspect(name)
@@ -372,7 +377,8 @@ class _Builder:
             runtime_key="" if is_invalid else runtime_key(shown, verdict.binaries),
         )
         names = names_of(folder=self._folder.name, file_name=file.name, manifest=manifest)
-        return Draft(entry if manifest is not None else _waiting(entry, file), names)
+        shown_entry = entry if manifest is not None else _waiting(entry, file)
+        return Draft(shown_entry, names, verdict.is_settling)
 
     def _problems(self, drafts: Iterable[Draft]) -> tuple[str, ...]:
         """What is wrong in the folder and not already the fault of one of its models."""

@@ -71,6 +71,44 @@ def test_an_old_file_is_complete_at_first_sight(desk: Desk, model_bytes: bytes) 
     assert change.recheck_in_s is None
 
 
+def test_a_model_stays_what_it_was_until_the_file_that_replaced_its_own_has_settled(
+    desk: Desk, model_bytes: bytes
+) -> None:
+    desk.put("x/m.json", {"origin": "a/b"})
+    desk.put("x/m.gguf", model_bytes)
+    desk.scan()
+    before = desk.entry("x/m.json")
+    desk.put("x/new.part", model_bytes, fresh=True).rename(desk.models / "x/m.gguf")
+    change = desk.scan("x")
+    assert desk.entry("x/m.json") == before
+    desk.recheck(change)
+    after = desk.entry("x/m.json")
+    assert after.condition is Condition.COMPLETE
+    assert after.runtime_key != before.runtime_key
+
+
+def test_a_replacement_that_is_not_all_there_makes_the_model_missing_at_once(
+    desk: Desk, model_bytes: bytes
+) -> None:
+    desk.put("x/m.gguf", model_bytes)
+    desk.scan()
+    desk.put("x/new.part", model_bytes[:-1], fresh=True).rename(desk.models / "x/m.gguf")
+    desk.scan("x")
+    assert "99 %" in desk.fault("x/m.gguf")
+
+
+def test_a_file_overwritten_in_place_makes_the_model_missing_until_it_has_settled(
+    desk: Desk, model_bytes: bytes
+) -> None:
+    desk.put("x/m.gguf", model_bytes)
+    desk.scan()
+    desk.put("x/m.gguf", model_bytes, fresh=True)
+    change = desk.scan("x")
+    assert "still being written" in desk.fault("x/m.gguf")
+    desk.recheck(change)
+    assert desk.condition("x/m.gguf") is Condition.COMPLETE
+
+
 def test_a_growing_copy_shows_how_far_it_is_and_turns_complete(desk: Desk) -> None:
     data = write_model(desk.root / "big.gguf", embedding_length=256).read_bytes()
     seen = []

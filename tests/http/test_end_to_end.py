@@ -15,7 +15,7 @@ import aiohttp
 import openai
 import pytest
 
-from tests.daemons import Daemon, chat_body, stream_chat, text_of
+from tests.daemons import Daemon, chat_body, stream_chats_at_once
 
 MODEL = "smol"
 QUESTION: list[Any] = [{"role": "user", "content": "Name a colour."}]
@@ -115,11 +115,14 @@ def test_openai_knows_our_errors_by_their_classes(client: openai.OpenAI) -> None
     assert wrong.value.param == "temperature"
 
 
-async def test_four_streams_at_once_are_all_whole(daemon: Daemon) -> None:
+async def test_four_streams_at_once_interleave_and_are_all_whole(daemon: Daemon) -> None:
+    bodies = [
+        chat_body(MODEL, f"Count to {number}.") | {"max_tokens": 96, "ignore_eos": True}
+        for number in range(4)
+    ]
     async with aiohttp.ClientSession(timeout=TIMEOUT) as session:
-        streams = [stream_chat(session, daemon.url, chat_body(MODEL, f"Count to {n}.")) for n in range(4)]
-        texts = [text_of(chunks) for chunks in await asyncio.gather(*streams)]
-    assert all(texts)
+        answers = await stream_chats_at_once(session, daemon.url, bodies)
+    assert [answer[-1]["choices"][0]["finish_reason"] for answer in answers] == ["length"] * 4
 
 
 def test_a_prompt_that_is_too_long_is_400(daemon: Daemon) -> None:

@@ -1,0 +1,93 @@
+"""A daemon that serves https: a certificate of its own, real streams, clients that do not read."""
+
+import asyncio
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.clients import (
+    all_that_comes,
+    forget_peak,
+    is_at_rest,
+    large_chat,
+    left_by_their_clients,
+    metric,
+    peak_bytes,
+    raw,
+)
+from tests.daemons import Daemon, chat_body, stream_chat, stream_chats_at_once, text_of, until
+
+
+def make_certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate that vouches for itself, for this machine's loopback, and its key."""
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    command += ["-subj", "/CN=localhost", "-keyout", str(key), "-out", str(cert)]
+    for extension in (
+        "subjectAltName=DNS:localhost,IP:127.0.0.1",
+        "keyUsage=critical,digitalSignature,keyCertSign",
+    ):
+        command += ["-addext", extension]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    return cert, key
+
+
+@pytest.fixture(scope="module")
+def https(tmp_path_factory: pytest.TempPathFactory, starter: Path) -> Iterator[Daemon]:
+    folder = tmp_path_factory.mktemp("tls")
+    cert, key = make_certificate(folder)
+    with Daemon(folder, tls_cert=cert, tls_key=key) as running:
+        running.drop("smol", {"parameters": {"init": {"ctx_len": 1024}}}, gguf=starter)
+        running.wait_state("smol", "running")
+        yield running
+
+
+def session_of(daemon: Daemon) -> aiohttp.ClientSession:
+    assert daemon.tls is not None
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=daemon.tls))
+
+
+async def test_chats_stream_over_https(https: Daemon) -> None:
+    assert https.url.startswith("https://")
+    bodies = [chat_body("smol", f"Count to {n}.") | {"max_tokens": 96, "ignore_eos": True} for n in range(4)]
+    async with session_of(https) as session:
+        answers = await stream_chats_at_once(session, https.url, bodies)
+    assert all(len(text_of(answer)) > 100 for answer in answers)
+
+
+async def test_plain_http_gets_no_answer_from_it(https: Daemon) -> None:
+    async with aiohttp.ClientSession() as session:
+        with pytest.raises(aiohttp.ClientError):
+            await session.get(https.url.replace("https:", "http:") + "/v1/health")
+    assert https.call("GET", "/v1/health")[0] == 200
+
+
+async def test_a_client_that_reads_late_gets_all_of_its_answer_over_https(https: Daemon) -> None:
+    with raw(https, large_chat("smol"), receive_bytes=2048) as sock:
+        await asyncio.to_thread(until, lambda: is_at_rest(https), within_s=90)
+        came = await asyncio.to_thread(all_that_comes, sock)
+    assert b"data: [DONE]" in came
+    assert came.count(b'"top_logprobs"') == 900
+
+
+async def test_a_client_that_never_reads_over_https_is_cut_and_costs_no_memory(https: Daemon) -> None:
+    left_before = left_by_their_clients(https)
+    tokens_before = metric(https, "janagent_completion_tokens_total")
+    forget_peak(https.pid)
+    peak_before = peak_bytes(https.pid)
+    with raw(https, large_chat("smol", n=2), receive_bytes=2048) as sock:
+        await asyncio.to_thread(until, lambda: is_at_rest(https), within_s=90)
+        rests_since = time.monotonic()
+        tokens = metric(https, "janagent_completion_tokens_total") - tokens_before
+        assert tokens < 2 * 900, "the whole answer went into buffers"
+        assert left_by_their_clients(https) == left_before, "it is paused, not cut"
+        async with session_of(https) as session:
+            assert text_of(await asyncio.wait_for(stream_chat(session, https.url, chat_body("smol")), 20))
+        await asyncio.to_thread(until, lambda: left_by_their_clients(https) == left_before + 1, within_s=90)
+        assert time.monotonic() - rests_since > 30, "a client that is only slow has its time"
+        assert b"[DONE]" not in await asyncio.to_thread(all_that_comes, sock)
+    assert peak_bytes(https.pid) < peak_before + 8_000_000
