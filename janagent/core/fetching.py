@@ -73,6 +73,13 @@ def is_fetching(model: Model) -> bool:
     return model.fetch is not None and not model.fetch.is_stopping
 
 
+def with_reason(fault: Fault, *, world: World) -> Fault:
+    """`fault` of a model that could be fetched, with the words for why it is not, if it may not be."""
+    if world.limits.may_fetch:
+        return fault
+    return Fault(fault.code, f"{fault.message}. It is not fetched, because offline = true forbids that")
+
+
 def lack(model: Model, now: float, *, world: World) -> Refusal:
     """What is told to those who want a model whose files are not all there, or cannot be used."""
     entry = model.entry
@@ -88,6 +95,8 @@ def lack(model: Model, now: float, *, world: World) -> Refusal:
         return Refusal("model_missing", words, retry_after_s=None if failure.is_permanent else wait_s)
     code = "model_invalid" if entry.condition is Condition.INVALID else "model_missing"
     fault = failure.fault if failure is not None else entry.fault
+    if fault is not None and entry.is_fetchable:
+        fault = with_reason(fault, world=world)
     return Refusal(code, f"{entry.id}: {fault.message if fault else 'its files are not complete'}")
 
 
@@ -179,6 +188,14 @@ def _ended(model: Model, fetch: Fetch, event: FetchEnded, now: float, *, world: 
     model.fetch_tries += 1
     wait_s = max(backoff_s(model.fetch_tries + 1), min(event.retry_after_s or 0.0, LONGEST_WAIT_S))
     model.fetch_failure = Failure(event.fault, fetch.key, event.is_permanent, now + wait_s)
+
+
+def resume_fetch(model: Model) -> None:
+    """Somebody wants the files. Who joins a running fetch says nothing about how often it has failed."""
+    if is_fetching(model):
+        model.is_paused = False
+    else:
+        forget_fetches(model)
 
 
 def forget_fetches(model: Model) -> None:

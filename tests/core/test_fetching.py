@@ -46,7 +46,26 @@ def test_offline_fetches_nothing() -> None:
     d = Driver(may_fetch=False)
     d.folder(lacking())
     assert d.fetching() == []
-    assert d.state() == "missing"
+    fault = d.status().error
+    assert (d.state(), fault and fault.code) == ("missing", "missing")
+    assert fault is not None
+    assert "offline = true forbids" in fault.message
+    assert "offline = true forbids" in getattr(d.answer(d.ask()), "message", "")
+
+
+def test_a_start_that_joins_a_running_download_does_not_shorten_the_pauses_between_tries() -> None:
+    d = Driver()
+    d.folder(lacking())
+    pauses = []
+    for _ in range(4):
+        d.start()
+        d.fetch_ended(fault=LOST)
+        began = d.now
+        while not d.fetching():
+            d.pass_time(0.5)
+        pauses.append(d.now - began)
+    assert pauses == sorted(pauses)
+    assert pauses[-1] >= 4 * pauses[0]
 
 
 def test_a_request_for_a_model_that_is_downloaded_is_told_at_once_when_to_come_back() -> None:
