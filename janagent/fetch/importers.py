@@ -66,7 +66,7 @@ async def _plan_from(address: str | None, spec: FetchSpec, hub: Hub) -> Plan:
     files = await hub.repo_files(source.repo or "", revision=source.revision)
     auth, is_janhq = Auth(hub.token, hub.endpoint), spec.import_format == "janhq"
     header, choices = None, offered(files)
-    if choices and (is_janhq or (len(choices) > 1 and is_choice(spec, source, choices))):
+    if choices and (is_janhq or (len(choices) > 1 and is_choice(spec, source, files))):
         header = await header_of(likeliest(choices).files[0], auth=auth)
     plan = plan_of(spec, source, files, header=header)
     return await _with_defaults(plan, files, _terms(spec, files, header), auth) if is_janhq else plan
@@ -117,7 +117,7 @@ def _direct(url: str, spec: FetchSpec) -> Plan:
     return Plan(tuple(wanted), f"{', '.join(file.name for file in wanted)} from {host}")
 
 
-def is_choice(spec: FetchSpec, source: Source, choices: Sequence[Quantization]) -> bool:
+def is_choice(spec: FetchSpec, source: Source, files: Sequence[RemoteFile]) -> bool:
     """Whether nothing names the files, so that one of several quantizations is to be chosen.
 
     Where all lie in folders of the repo, no manifest beside those would find one (contract, section 1): then
@@ -125,7 +125,7 @@ def is_choice(spec: FetchSpec, source: Source, choices: Sequence[Quantization]) 
     """
     if source.file is not None or spec.download_url is not None or spec.files:
         return False
-    return spec.import_format != "default" or all("/" in choice.name for choice in choices)
+    return spec.import_format != "default" or all("/" in one.name for one in gguf_sets(files) if one.is_whole)
 
 
 def plan_of(
@@ -145,7 +145,7 @@ def plan_of(
     choices = offered(files)
     if not choices:
         raise _no_model(source, files)
-    if not is_choice(spec, source, choices):
+    if not is_choice(spec, source, files):
         kept = tuple(file for file in files if not file.name.lower().endswith(".json"))
         return Plan(kept, f"the whole of {source.repo}, without its JSON files")
     best, note = choose(choices, _terms(spec, files, header))

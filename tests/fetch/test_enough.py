@@ -45,6 +45,11 @@ def test_of_a_repo_with_models_in_folders_only_one_is_chosen_to_lie_beside_the_m
     assert names(repo, import_format="default") == ["m.Q4_K_M.gguf", "mmproj-f16.gguf"]
 
 
+def test_one_model_at_the_top_is_enough_for_the_whole_of_a_repo() -> None:
+    repo = ["small.gguf", "Q2_K/m.Q2_K.gguf", "Q4_K_M/m.Q4_K_M.gguf"]
+    assert names(repo, import_format="default") == repo
+
+
 def test_a_json_file_that_files_names_comes_and_the_model_is_whole(
     online: Daemon, hub: TestHub, starter: Path
 ) -> None:
