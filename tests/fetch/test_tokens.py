@@ -13,16 +13,13 @@ TOKEN = "hf_a_token_of_the_tests"
 
 
 @pytest.fixture
-def gated(hub: TestHub, tmp_path: Path) -> TestHub:
+def gated(hub: TestHub, tmp_path: Path, no_tokens: None) -> TestHub:
     hub.add_repo(REPO, {"tiny.gguf": write_model(tmp_path / "tiny.gguf")}, gated=True, private_token=TOKEN)
     return hub
 
 
 def daemon(tmp_path: Path, env: dict[str, str], **settings: str) -> Daemon:
-    clear = dict.fromkeys(
-        ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH", "HF_HOME", "HF_ENDPOINT"), ""
-    )
-    return Daemon(tmp_path, env={**clear, **env}, offline="false", spare_worker="false", **settings)
+    return Daemon(tmp_path, env=env, offline="false", spare_worker="false", **settings)
 
 
 def told(hub: TestHub, host: str) -> set[str | None]:
