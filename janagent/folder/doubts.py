@@ -5,7 +5,7 @@ said when its name speaks against it. Neighbour: `entries`, which asks.
 """
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 from janagent.folder.derived import source_of
 from janagent.folder.manifest import Manifest
@@ -16,21 +16,24 @@ _GENERIC = frozenset({"ggml", "gguf", "model", "main", "default"})
 """Words that say nothing of which model a file holds."""
 
 
-def doubts(model: ModelSet, manifest: Manifest, *, stem: str, others: Collection[str]) -> Iterator[str]:
-    """Warnings about `model`, which the manifest named `stem` was given. `others` are the stems of all
-    manifests in the folder, in lower case."""
+def doubts(
+    model: ModelSet, manifest: Manifest, *, stems: Sequence[str], others: Collection[str]
+) -> Iterator[str]:
+    """Warnings about `model`, which a manifest was given that answers to `stems`. `others` are the stems of
+    all manifests in the folder, in lower case."""
     if not manifest.origin or manifest.download_name or manifest.files:
         return
-    found, source = model.stem.casefold(), source_of(manifest)
-    if found in others and found != stem.casefold():
+    found, source, mine = model.stem.casefold(), source_of(manifest), [stem.casefold() for stem in stems]
+    taken = f"{model.names[0]} is taken because it is the only model here"
+    if found in others and found not in mine:
         yield (
-            f"{model.names[0]} is taken because it is the only model here, but {model.stem}.json has its "
-            f"name; if it is not what {source} holds, name the right file in download_url"
+            f"{taken}, but {model.stem}.json has its name; if it is not what {source} holds, name the right "
+            "file in download_url"
         )
-    elif _is_stranger(model, f"{source} {stem}".casefold()):
+    elif _is_stranger(model, " ".join((source.casefold(), *mine))):
         yield (
-            f"{model.names[0]} is taken because it is the only model here, and nothing is fetched; if it is "
-            f"not what {source} holds, name the right file in download_url"
+            f"{taken}, though it is called neither like {stems[-1]} nor like {source}; if it is not what "
+            "that holds, name the right file in download_url"
         )
 
 

@@ -205,7 +205,7 @@ class _Builder:
             verdict = self._judge(choice, file.name, manifest)
             if choice.model is not None:
                 verdict.warnings.extend(
-                    doubts(choice.model, manifest, stem=stem_of(file.name), others=self._manifest_stems)
+                    doubts(choice.model, manifest, stems=self._stems(file), others=self._manifest_stems)
                 )
         return self._draft(file, manifest, verdict, mtime_ns=look.mtime_ns, warnings=reading.warnings)
 
