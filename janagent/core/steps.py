@@ -236,8 +236,9 @@ class Steps:
         if refusal is not None:
             for lease in list(model.waiting):
                 self.refuse(model, lease, refusal)
-            if refusal.code == DOWNLOADING:  # who asked for a start waits for the files too; only then for
-                model.start_waiters = dict.fromkeys(model.start_waiters, now)  # memory, and no less long
+            if refusal.code == DOWNLOADING:
+                # Who asked for a start waits for the files too; the wait for memory begins after that.
+                model.start_waiters = dict.fromkeys(model.start_waiters, now)
             else:
                 self._release(model, refusal)
             return
