@@ -197,5 +197,7 @@ def fetch_spec(
 
 
 def hub_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """What only a fetcher may know."""
-    return {name: environment[name] for name in HUB_VARIABLES if name in environment}
+    """What only a fetcher may know; and that the hub's library tells the hub no more than it has to, which
+    would go to huggingface.co even where another hub is configured."""
+    secrets = {name: environment[name] for name in HUB_VARIABLES if name in environment}
+    return {"HF_HUB_DISABLE_TELEMETRY": "1", **secrets}

@@ -133,4 +133,5 @@ def test_a_fetcher_is_told_where_what_and_for_how_much_memory(tmp_path: Path):
 
 
 def test_only_the_hub_s_variables_are_passed_on():
-    assert hub_environment({"HF_TOKEN": "t", "OPENAI_API_KEY": "k"}) == {"HF_TOKEN": "t"}
+    passed_on = hub_environment({"HF_TOKEN": "t", "OPENAI_API_KEY": "k"})
+    assert passed_on == {"HF_TOKEN": "t", "HF_HUB_DISABLE_TELEMETRY": "1"}

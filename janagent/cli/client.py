@@ -37,12 +37,13 @@ class NoDaemon(Failure):
 
 
 class ApiError(Failure):
-    """The daemon refused; `status` and `code` as in contract 3."""
+    """The daemon refused; `status` and `code` as in contract 3. `is_passing`: asking again makes sense."""
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    def __init__(self, status: int, code: str, message: str, *, is_passing: bool = False) -> None:
         super().__init__(message)
         self.status = status
         self.error_code = code
+        self.is_passing = is_passing
 
 
 class BrokenAnswer(Failure):
@@ -94,7 +95,8 @@ class Client:
                 connection.request(method, path, body=data, headers=self._headers())
                 response = connection.getresponse()
                 if response.status >= 400:
-                    raise _refusal(response.status, response.read())
+                    is_passing = response.headers.get("Retry-After") is not None
+                    raise _refusal(response.status, response.read(), is_passing=is_passing)
             except (OSError, http.client.HTTPException) as error:
                 raise self._broken(error) from None
             try:
@@ -163,10 +165,10 @@ def server_sent_events(response: http.client.HTTPResponse) -> Iterator[tuple[str
             name, data = "message", ""
 
 
-def _refusal(status: int, body: bytes) -> ApiError:
+def _refusal(status: int, body: bytes, *, is_passing: bool) -> ApiError:
     try:
         error = json.loads(body)["error"]
-        return ApiError(status, str(error["code"]), str(error["message"]))
+        return ApiError(status, str(error["code"]), str(error["message"]), is_passing=is_passing)
     except (ValueError, TypeError, KeyError):
         return ApiError(
             status, "unknown", f"the server answered {status} {http.client.responses.get(status, '')}"

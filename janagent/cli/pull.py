@@ -49,7 +49,7 @@ def pull(
     try:
         model = _listed(client, shown)
         if wait:
-            model = start_with_progress(client, model["id"], None)
+            model = _followed(client, model["id"])
     except KeyboardInterrupt:
         model = _listed(client, shown)
         client.call("PUT", model_path(model["id"], "/stop"))
@@ -77,7 +77,10 @@ def manifest(origin: str, *, file: str | None, import_format: str | None) -> byt
 
 def name_of(origin: str) -> str:
     """What a model from `origin` is called: a file's name without its extension, else the repo's name."""
-    path = origin.partition("?")[0].partition("://")[2].partition("/")[2] if "://" in origin else origin
+    from janagent.folder.origin import is_repo
+
+    plain = origin.partition("?")[0]
+    path = plain if is_repo(plain) else plain.rpartition("://")[2].partition("/")[2] or plain
     parts = path.partition("@")[0].strip("/").split("/")
     is_file = parts[-1].lower().endswith(".gguf")
     plain = parts[-1][: -len(".gguf")] if is_file else "/".join(parts[1:2]) or parts[0]
@@ -101,6 +104,25 @@ def write(text: bytes, *, models: Path, name: str) -> Path:
             "for another name: --name"
         ) from None
     return path
+
+
+def _followed(client: Client, model_id: str) -> Any:
+    """Start the model and wait until it runs. A download that failed for now is tried again by the daemon,
+    at a time of its choice; that is waited for. Raises Failure."""
+    while True:
+        try:
+            return start_with_progress(client, model_id, None)
+        except ApiError as error:
+            if error.error_code != "model_missing" or not error.is_passing:
+                raise
+            output.say(str(error))
+        failed = client.get(model_path(model_id))
+        while (model := client.get(model_path(model_id)))["state"] == "failed":
+            if model.get("error") != failed.get("error"):
+                break  # it was tried meanwhile, and this failure may be for good
+            time.sleep(POLL_S)
+        if (model.get("error") or {}).get("code") == "paused":
+            raise Failure(f"paused; go on with: janagent start {model_id}")
 
 
 def _listed(client: Client, path: str) -> dict[str, Any]:

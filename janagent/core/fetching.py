@@ -11,12 +11,18 @@ from typing import assert_never
 
 from janagent.core.actions import DiscardFetch, StartFetch, StopFetch
 from janagent.core.events import FetchAdvanced, FetchDiscarded, FetchEnded, FetchPlanned
+from janagent.core.faults import Refusal
 from janagent.core.policy import backoff_s
 from janagent.core.records import Failure, Fetch, Model, World
 from janagent.folder.entry import Condition
+from janagent.folder.fault import Fault
 
 LONGEST_WAIT_S = 3600.0
 """However long a hub asks to stay away."""
+DOWNLOADING = "model_downloading"
+RETRY_DOWNLOAD_S = 10.0
+NOT_ENOUGH = "not_enough"
+"""Fault code where all came that the manifest asks for, and the folder still lacks something."""
 
 
 class Artifact(StrEnum):
@@ -36,7 +42,7 @@ def decide_artifact(model: Model, now: float, *, world: World) -> Artifact:
        being removed: leave.
     3. A fetch of these very files runs: let it.
     4. The folder lacks nothing, or nobody knows where to get it: leave.
-    5. These files came already and the folder still lacks some, or failed and may not be tried yet: leave.
+    5. These files failed and may not be tried yet, or came already and are still not enough: leave.
     6. As many fetches as may be run: queue.
     7. Otherwise fetch.
     """
@@ -47,7 +53,7 @@ def decide_artifact(model: Model, now: float, *, world: World) -> Artifact:
         return Artifact.LEAVE
     if model.fetch is not None and model.fetch.key == entry.artifact_key:  # 3
         return Artifact.FETCH
-    if not entry.is_fetchable or model.fetched_key == entry.artifact_key:  # 4, 5
+    if not entry.is_fetchable:  # 4
         return Artifact.LEAVE
     failure = fetch_failure(model)
     if failure is not None and (failure.is_permanent or now < failure.retry_at):  # 5
@@ -65,6 +71,33 @@ def fetch_failure(model: Model) -> Failure | None:
 def is_fetching(model: Model) -> bool:
     """A child is bringing the model's files."""
     return model.fetch is not None and not model.fetch.is_stopping
+
+
+def with_reason(fault: Fault, *, world: World) -> Fault:
+    """`fault` of a model that could be fetched, with the words for why it is not, if it may not be."""
+    if world.limits.may_fetch:
+        return fault
+    return Fault(fault.code, f"{fault.message}. It is not fetched, because offline = true forbids that")
+
+
+def lack(model: Model, now: float, *, world: World) -> Refusal:
+    """What is told to those who want a model whose files are not all there, or cannot be used."""
+    entry = model.entry
+    if is_fetching(model) or entry.key in world.queued:
+        eta_s = model.fetch.progress.get("eta_s") if model.fetch is not None else None
+        wait_s = min(max(float(eta_s or RETRY_DOWNLOAD_S), 1.0), LONGEST_WAIT_S)
+        return Refusal(DOWNLOADING, f"{entry.id} is being downloaded", retry_after_s=wait_s)
+    failure = fetch_failure(model) if entry.is_fetchable else None
+    if failure is not None and failure.fault.code != NOT_ENOUGH:
+        wait_s = max(failure.retry_at - now, 1.0)
+        again = "" if failure.is_permanent else f"; it is tried again in {wait_s:.0f} s"
+        words = f"{entry.id} could not be downloaded: {failure.fault.message}{again}"
+        return Refusal("model_missing", words, retry_after_s=None if failure.is_permanent else wait_s)
+    code = "model_invalid" if entry.condition is Condition.INVALID else "model_missing"
+    fault = failure.fault if failure is not None else entry.fault
+    if fault is not None and entry.is_fetchable:
+        fault = with_reason(fault, world=world)
+    return Refusal(code, f"{entry.id}: {fault.message if fault else 'its files are not complete'}")
 
 
 def take_artifact(model: Model, now: float, *, world: World) -> None:
@@ -148,14 +181,23 @@ def _ended(model: Model, fetch: Fetch, event: FetchEnded, now: float, *, world: 
         return
     if event.fault is None:
         forget_fetches(model)
-        if model.entry.is_fetchable:  # the folder was looked at meanwhile
-            model.fetched_key = fetch.key
+        if model.entry.is_fetchable and model.entry.fault:  # the folder was looked at meanwhile
+            words = f"all was downloaded, and it is not enough: {model.entry.fault.message}"
+            model.fetch_failure = Failure(Fault(NOT_ENOUGH, words), fetch.key, is_permanent=True)
         return
     model.fetch_tries += 1
     wait_s = max(backoff_s(model.fetch_tries + 1), min(event.retry_after_s or 0.0, LONGEST_WAIT_S))
     model.fetch_failure = Failure(event.fault, fetch.key, event.is_permanent, now + wait_s)
 
 
+def resume_fetch(model: Model) -> None:
+    """Somebody wants the files. Who joins a running fetch says nothing about how often it has failed."""
+    if is_fetching(model):
+        model.is_paused = False
+    else:
+        forget_fetches(model)
+
+
 def forget_fetches(model: Model) -> None:
     """Somebody asked for the files again, or they are there: what was before does not count."""
-    model.fetch_failure, model.fetch_tries, model.fetched_key, model.is_paused = None, 0, "", False
+    model.fetch_failure, model.fetch_tries, model.is_paused = None, 0, False

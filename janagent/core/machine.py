@@ -13,7 +13,7 @@ from typing import assert_never
 from janagent.core import events as ev
 from janagent.core.actions import Action, Answer, RefuseLease
 from janagent.core.faults import Refusal
-from janagent.core.fetching import fetch_event, forget_fetches
+from janagent.core.fetching import fetch_event, forget_fetches, resume_fetch
 from janagent.core.limits import Limits
 from janagent.core.memory import Budget
 from janagent.core.phases import Phase, Trigger
@@ -231,7 +231,7 @@ class Machine:
         if event.parameters:
             model.overrides = dict(event.parameters)
         model.failure, model.crashes = None, 0
-        forget_fetches(model)
+        resume_fetch(model)
         model.is_remote_stopped = False
         if not model.entry.is_remote:
             model.wish = Wish.START

@@ -116,8 +116,6 @@ class Model:
     fetch: Fetch | None = None
     fetch_failure: Failure | None = None
     fetch_tries: int = 0
-    fetched_key: str = ""
-    """Artifact key of a fetch that brought all; if the folder still lacks them, fetching again is no help."""
     is_paused: bool = False
     """Stopped while downloading: nothing is fetched before somebody starts it."""
     has_remains: bool = False

@@ -9,7 +9,7 @@ from dataclasses import replace
 from janagent.core.actions import Answer, GrantLease, RefuseLease, RemoveFiles, StartEngine, StopEngine
 from janagent.core.admission import Verdict, admit
 from janagent.core.faults import Refusal
-from janagent.core.fetching import fetch_failure, is_fetching, take_artifact
+from janagent.core.fetching import DOWNLOADING, is_fetching, lack, take_artifact
 from janagent.core.memory import fit
 from janagent.core.phases import Phase, Trigger
 from janagent.core.policy import (
@@ -26,8 +26,6 @@ from janagent.folder.entry import Condition
 from janagent.folder.fault import Fault
 
 MEMORY_RETRY_S = 10.0
-RETRY_DOWNLOAD_S = 10.0
-DOWNLOADING = "model_downloading"
 
 
 def not_found(name: str) -> Refusal:
@@ -238,7 +236,10 @@ class Steps:
         if refusal is not None:
             for lease in list(model.waiting):
                 self.refuse(model, lease, refusal)
-            if refusal.code != DOWNLOADING:  # who asked for a start waits for the files too
+            if refusal.code == DOWNLOADING:
+                # Who asked for a start waits for the files too; the wait for memory begins after that.
+                model.start_waiters = dict.fromkeys(model.start_waiters, now)
+            else:
                 self._release(model, refusal)
             return
         if model.starting is not None:
@@ -279,7 +280,7 @@ class Steps:
         if entry.condition is not Condition.COMPLETE:
             if model.serving is not None or (model.starting is not None and not model.start_waiters):
                 return None
-            return self._lack(model, now)
+            return lack(model, now, world=self._world)
         if model.failure is not None and is_blocked(model, wanted_key(model, entry), now):
             fault = model.failure.fault
             if model.failure.is_permanent:
@@ -288,22 +289,6 @@ class Steps:
             words = f"{fault.message}; it is tried again in {wait_s:.0f} s"
             return Refusal("engine_backoff", words, retry_after_s=wait_s)
         return None
-
-    def _lack(self, model: Model, now: float) -> Refusal:
-        """Of a model whose files are not all there, or cannot be used."""
-        entry = model.entry
-        if is_fetching(model) or entry.key in self._world.queued:
-            eta_s = model.fetch.progress.get("eta_s") if model.fetch is not None else None
-            wait_s = min(max(float(eta_s or RETRY_DOWNLOAD_S), 1.0), 3600.0)
-            return Refusal(DOWNLOADING, f"{entry.id} is being downloaded", retry_after_s=wait_s)
-        if entry.is_fetchable and (failure := fetch_failure(model)) is not None:
-            wait_s = max(failure.retry_at - now, 1.0)
-            again = "" if failure.is_permanent else f"; it is tried again in {wait_s:.0f} s"
-            words = f"{entry.id} could not be downloaded: {failure.fault.message}{again}"
-            return Refusal("model_missing", words, retry_after_s=None if failure.is_permanent else wait_s)
-        code = "model_invalid" if entry.condition is Condition.INVALID else "model_missing"
-        words = entry.fault.message if entry.fault else "its files are not complete"
-        return Refusal(code, f"{entry.id}: {words}")
 
     def refuse(self, model: Model, lease: int, refusal: Refusal) -> None:
         """Send a waiting request away."""

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from janagent.core.fetching import fetch_failure, is_fetching
+from janagent.core.fetching import fetch_failure, is_fetching, with_reason
 from janagent.core.phases import Phase
 from janagent.core.policy import wanted_key
 from janagent.core.records import Model, Wish, World
@@ -72,7 +72,9 @@ def _lack(model: Model, state: State, *, world: World) -> Fault | None:
     if not model.entry.is_fetchable or state not in (State.MISSING, State.FAILED):
         return None
     failure = fetch_failure(model)
-    if model.is_paused or (world.are_fetches_paused and world.limits.may_fetch):
+    if not world.limits.may_fetch and model.entry.fault is not None:
+        return with_reason(model.entry.fault, world=world)
+    if model.is_paused or world.are_fetches_paused:
         return PAUSED
     if failure is not None:
         return failure.fault

@@ -3,6 +3,7 @@
 Owns the order of things and the exit codes; the parent on the other end is `janagent.fetchers`.
 """
 
+import asyncio
 import logging
 import signal
 import sys
@@ -14,6 +15,7 @@ import pydantic
 from janagent import aio
 from janagent.children.lifeline import Lifeline, StatusPipe
 from janagent.children.wire import ExitCode, Fetched, FetchFailed, Fetching, FetchSpec, Planned
+from janagent.fetch.cache import with_twins
 from janagent.fetch.client import Auth
 from janagent.fetch.disk import disk_fault, disk_faults
 from janagent.fetch.faults import Code, FetchError
@@ -78,6 +80,8 @@ async def fetch(spec: FetchSpec, status: StatusPipe) -> tuple[str, ...]:
     plan = await plan_for(spec, hub, record)
     total_bytes = sum(file.size_bytes or 0 for file in plan.files)
     status.send(Planned(files=len(plan.files), total_bytes=total_bytes, note=plan.note))
+    folder = Path(spec.folder)
+    files = await asyncio.to_thread(with_twins, plan.files, folder=folder, models=record.models)
 
     def told(progress: Progress) -> None:
         status.send(Fetching(**asdict(progress)))
@@ -87,8 +91,8 @@ async def fetch(spec: FetchSpec, status: StatusPipe) -> tuple[str, ...]:
         manifest.lstat()
     try:
         await transfer(
-            plan.files,
-            folder=Path(spec.folder),
+            files,
+            folder=folder,
             record=record,
             auth=Auth(hub.token, hub.endpoint),
             told=told,

@@ -2,6 +2,7 @@
 
 `default` leaves out JSON files of the repo: beside the person's manifest, a repo's `model.json` would be a
 second one. Whoever wants such a file names it in `files`. All else comes, README and .gitattributes too.
+What could not end up as a model is refused before anything is fetched.
 A file keeps its path within the repo, except one that was chosen: it lies beside the manifest, where the
 catalog looks for it. What an address outside the hub names comes from there, without a token.
 Neighbours: `source` reads the addresses, `hub` lists the repo, `quantizations` chooses.
@@ -22,6 +23,7 @@ from janagent.fetch.names import checked
 from janagent.fetch.peek import beginning, header_of
 from janagent.fetch.plan import Plan, RemoteFile
 from janagent.fetch.quantizations import (
+    Quantization,
     choose,
     gguf_sets,
     is_gguf,
@@ -64,7 +66,7 @@ async def _plan_from(address: str | None, spec: FetchSpec, hub: Hub) -> Plan:
     files = await hub.repo_files(source.repo or "", revision=source.revision)
     auth, is_janhq = Auth(hub.token, hub.endpoint), spec.import_format == "janhq"
     header, choices = None, offered(files)
-    if choices and (is_janhq or (len(choices) > 1 and is_choice(spec, source))):
+    if choices and (is_janhq or (len(choices) > 1 and is_choice(spec, source, files))):
         header = await header_of(likeliest(choices).files[0], auth=auth)
     plan = plan_of(spec, source, files, header=header)
     return await _with_defaults(plan, files, _terms(spec, files, header), auth) if is_janhq else plan
@@ -115,10 +117,15 @@ def _direct(url: str, spec: FetchSpec) -> Plan:
     return Plan(tuple(wanted), f"{', '.join(file.name for file in wanted)} from {host}")
 
 
-def is_choice(spec: FetchSpec, source: Source) -> bool:
-    """Whether nothing names the files, so that one of several quantizations is to be chosen."""
-    is_named = source.file is not None or spec.download_url is not None or spec.files
-    return not is_named and spec.import_format != "default"
+def is_choice(spec: FetchSpec, source: Source, files: Sequence[RemoteFile]) -> bool:
+    """Whether nothing names the files, so that one of several quantizations is to be chosen.
+
+    Where all lie in folders of the repo, no manifest beside those would find one (contract, section 1): then
+    `default` chooses too, and what was chosen comes to lie beside the manifest.
+    """
+    if source.file is not None or spec.download_url is not None or spec.files:
+        return False
+    return spec.import_format != "default" or all("/" in one.name for one in gguf_sets(files) if one.is_whole)
 
 
 def plan_of(
@@ -136,7 +143,9 @@ def plan_of(
     if named:
         return _with_projector(named, files, f"{named[0].name} is what the manifest names")
     choices = offered(files)
-    if spec.import_format == "default" or not choices:
+    if not choices:
+        raise _no_model(source, files)
+    if not is_choice(spec, source, files):
         kept = tuple(file for file in files if not file.name.lower().endswith(".json"))
         return Plan(kept, f"the whole of {source.repo}, without its JSON files")
     best, note = choose(choices, _terms(spec, files, header))
@@ -160,7 +169,7 @@ def _named(name: str, files: Sequence[RemoteFile]) -> tuple[RemoteFile, ...]:
     """The file of this name; of a split quantization all parts."""
     for choice in gguf_sets(files):
         if any(file.name == name for file in choice.files):
-            return choice.files
+            return _whole(choice)
     found = tuple(file for file in files if file.name == name)
     if not found:
         _refuse(name, files)
@@ -176,7 +185,30 @@ def _listed(patterns: Sequence[str], files: Sequence[RemoteFile]) -> tuple[Remot
     for pattern in patterns:
         if not any(is_meant(file, pattern) for file in files):
             _refuse(pattern, files)
-    return tuple(file for file in files if any(is_meant(file, pattern) for pattern in patterns))
+    meant = {file.name: file for file in files if any(is_meant(file, pattern) for pattern in patterns)}
+    for choice in gguf_sets(files):  # a part stands for its set, as in the catalog
+        if any(file.name in meant for file in choice.files):
+            meant.update((file.name, file) for file in _whole(choice))
+    return tuple(meant.values())
+
+
+def _whole(choice: Quantization) -> tuple[RemoteFile, ...]:
+    """Its files. Raises FetchError where the repo lacks some of a split set's parts."""
+    if choice.is_whole:
+        return choice.files
+    words = f"the repo has {len(choice.files)} of the {choice.parts} parts of {choice.name}; name another"
+    raise FetchError(Code.NO_GGUF, words, is_permanent=True)
+
+
+def _no_model(source: Source, files: Sequence[RemoteFile]) -> FetchError:
+    """There are GGUF files, but by their names no whole model among them."""
+    names = [file.name for file in files if is_gguf(file)]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    words = (
+        f"{source.repo} holds no whole model, only {', '.join(names[:3])}{more}; if one of them is a model, "
+        "name it in download_url"
+    )
+    return FetchError(Code.NO_GGUF, words, is_permanent=True)
 
 
 def _refuse(name: str, files: Sequence[RemoteFile]) -> None:

@@ -34,7 +34,8 @@ class Limits:
     """Without a single byte for so long, the fetch fails."""
     backoff_s: float = 0.5
     longest_backoff_s: float = 20.0
-    tell_every_s: float = 0.1
+    tell_every_s: float = 0.15
+    """With the first and the last word that makes no more than ten a second."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ from typing import Final
 from janagent.folder.contents import Look, inspection, read_json, wholeness
 from janagent.folder.defaults import Defaults, merged
 from janagent.folder.derived import MODEL_JSON, artifact_key, names_of, reaches_below, runtime_key, source_of
-from janagent.folder.entry import Binary, Condition, ModelEntry, Role
+from janagent.folder.doubts import doubts
+from janagent.folder.entry import PARTS_MISSING, Binary, Condition, ModelEntry, Role
 from janagent.folder.estimate import Budget
 from janagent.folder.fault import Fault
 from janagent.folder.gguf import Header, Inspection, Kind
@@ -109,6 +110,8 @@ class _Builder:
         self._taken = taken
         self._defaults = defaults
         self._files: dict[str, tuple[Folder, File]] = {}
+        self._jsons: set[str] = set()
+        """Named as `_files` are; no binaries, but `files` may ask for one."""
         self._found: dict[str, Inspection] = {}
         self._stems_here: dict[str, list[str]] = {}
         self._manifest_stems: set[str] = set()
@@ -127,7 +130,8 @@ class _Builder:
         is_reaching = any(reaches_below(reading.manifest) for _, _, reading in manifests)
         if is_reaching:
             self._add_files_below()
-        offer = Offer([self._candidate(name) for name in self._files])
+        self._jsons.update(file.name for file in jsons)
+        offer = Offer([self._candidate(name) for name in self._files], others=self._jsons)
         drafts = [self._claimed_model(file, look, reading, offer) for file, look, reading in manifests]
         if not any(draft.entry.condition is Condition.INVALID for draft in drafts):
             drafts.extend(self._unclaimed_models(offer))
@@ -150,8 +154,11 @@ class _Builder:
         for name, folder in self._tree.folders.items():
             if name.startswith(start) and name != self._folder.name:
                 for file in folder.files.values():
-                    if not file.name.lower().endswith(".json"):
-                        self._files[f"{name[len(start) :]}/{file.name}"] = (folder, file)
+                    path = f"{name[len(start) :]}/{file.name}"
+                    if file.name.lower().endswith(".json"):
+                        self._jsons.add(path)
+                    else:
+                        self._files[path] = (folder, file)
 
     def _inspect(self, name: str) -> Inspection:
         found = self._found.get(name)
@@ -200,19 +207,11 @@ class _Builder:
             claim = Claim(self._stems(file), manifest.download_name, manifest.files, manifest.init)
             choice = choose(claim, offer, budget=self._budget)
             verdict = self._judge(choice, file.name, manifest)
-            verdict.warnings.extend(self._doubts(file, manifest, choice.model))
+            if choice.model is not None:
+                verdict.warnings.extend(
+                    doubts(choice.model, manifest, stems=self._stems(file), others=self._manifest_stems)
+                )
         return self._draft(file, manifest, verdict, mtime_ns=look.mtime_ns, warnings=reading.warnings)
-
-    def _doubts(self, file: File, manifest: Manifest, model: ModelSet | None) -> Iterable[str]:
-        """A manifest that says where its model comes from, and gets another manifest's by rule 4 alone."""
-        if model is None or not manifest.origin or manifest.download_name or manifest.files:
-            return
-        stem = model.stem.casefold()
-        if stem in self._manifest_stems and stem != stem_of(file.name).casefold():
-            yield (
-                f"{model.names[0]} is taken because it is the only model here, but {model.stem}.json has its "
-                f"name; if it is not what {source_of(manifest)} holds, name the right file in download_url"
-            )
 
     def _stems(self, file: File) -> tuple[str, ...]:
         stem = stem_of(file.name)
@@ -271,13 +270,13 @@ class _Builder:
                 f"{model.names[0]} is the first of {count} parts, but only a name that ends in "
                 f"-00001-of-{count:05d}.gguf leads to the others: rename it",
             )
-        if model.absent:
+        for name in roles:
+            self._judge_size(verdict, name)
+        if model.absent:  # after the sizes: while a person still copies parts, none are fetched
             message = (
                 f"incomplete: {', '.join(model.absent)} of a split set not there; put it beside the others"
             )
-            verdict.fail(Condition.MISSING, "incomplete", message)
-        for name in roles:
-            self._judge_size(verdict, name)
+            verdict.fail(Condition.MISSING, PARTS_MISSING, message)
         if model.header is not None:
             verdict.warnings.extend(f"{model.names[0]}: {note}" for note in model.header.notes)
 

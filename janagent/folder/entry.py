@@ -16,6 +16,8 @@ __all__ = ["Binary", "CatalogChange", "Condition", "Fault", "ModelEntry", "Role"
 
 INTERRUPTED = "interrupted"
 """Fault code of a model whose fetch began and has not ended."""
+PARTS_MISSING = "parts_missing"
+"""Fault code of a split set that lacks parts, while those that are there are whole."""
 
 
 class Condition(StrEnum):
@@ -103,7 +105,8 @@ class ModelEntry:
         """Its files are not there, nothing stands in their way, and it is known where to get them."""
         if self.condition is not Condition.MISSING or self.fault is None or not self.manifest.has_source:
             return False
-        return self.is_interrupted or (self.fault.code == "missing" and not self.binaries)
+        lacks_all = self.fault.code == "missing" and not self.binaries
+        return lacks_all or self.is_interrupted or self.fault.code == PARTS_MISSING
 
     @property
     def needs(self) -> tuple[str, ...]:

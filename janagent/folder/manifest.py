@@ -164,7 +164,7 @@ class Manifest:
     @property
     def has_source(self) -> bool:
         """It says where the model's files can be had."""
-        if self.is_remote:
+        if self.is_remote or self.effective_import_format in origins.REMOTE:  # an API gives no files
             return False
         is_url = self.download_url is not None and "://" in self.download_url
         is_file_named = self.download_url is not None or bool(self.files)

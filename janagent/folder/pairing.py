@@ -6,12 +6,13 @@ here (`entries` does both). Neighbours: `modelsets` (what is offered), `quantiza
 
 import fnmatch
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from janagent.folder.estimate import Budget
 from janagent.folder.gguf import Header, Kind
+from janagent.folder.listing import is_ignored
 from janagent.folder.modelsets import FOREIGN, Candidate, ModelSet, base_name, has_binary_suffix, model_sets
 from janagent.folder.parameters import InitParameters
 from janagent.folder.quantization import PROJECTOR_ORDER, Terms, best_for, tag_of, tags_match
@@ -22,10 +23,12 @@ _NO_INIT: Final = InitParameters()
 class Offer:
     """The files of one folder as a manifest may claim them; made once for all its manifests."""
 
-    __slots__ = ("_by_folded_name", "_by_stem", "candidates", "names", "projectors", "sets")
+    __slots__ = ("_by_folded_name", "_by_stem", "_others", "candidates", "names", "projectors", "sets")
 
-    def __init__(self, candidates: Sequence[Candidate]) -> None:
+    def __init__(self, candidates: Sequence[Candidate], *, others: Collection[str] = ()) -> None:
+        """`others` are names of files that are there and can be no binary: JSON."""
         self.candidates = candidates
+        self._others = frozenset(others)
         self.sets = model_sets(candidates)
         self.projectors = [candidate for candidate in candidates if candidate.kind is Kind.PROJECTOR]
         self.names = {candidate.name for candidate in candidates}
@@ -46,6 +49,23 @@ class Offer:
             if len(matches) == 1:
                 return matches[0]
         return None
+
+    def matching(self, pattern: str) -> set[str]:
+        """The candidates that an entry of `files` names: a name, or a glob, which without a slash stays in
+        this folder."""
+        if is_glob(pattern):
+            return {name for name in self.names if _matches(name, pattern)}
+        name = self.find(pattern)
+        return {name} if name is not None else set()
+
+    def lacks(self, pattern: str) -> bool:
+        """Whether nothing at all of that name is there. Of a hidden file nobody can tell, and no model
+        depends on one."""
+        if any(is_ignored(part) for part in pattern.split("/")):
+            return False
+        if is_glob(pattern):
+            return not any(_matches(name, pattern) for name in self._others)
+        return pattern not in self._others
 
     def with_stem(self, stem: str) -> list[ModelSet]:
         """The models of this stem, upper and lower case alike."""
@@ -115,20 +135,20 @@ def _listed(patterns: Iterable[str], offer: Offer) -> tuple[frozenset[str], tupl
     found: set[str] = set()
     absent: list[str] = []
     for pattern in patterns:
-        if any(character in pattern for character in "*?["):
-            goes_below = "/" in pattern
-            names = {
-                name
-                for name in offer.names
-                if (goes_below or "/" not in name) and fnmatch.fnmatchcase(name, pattern)
-            }
-        else:
-            name = offer.find(pattern)
-            names = {name} if name is not None else set()
+        names = offer.matching(pattern)
         found |= names
-        if not names:
+        if not names and offer.lacks(pattern):
             absent.append(pattern)
     return frozenset(found), tuple(absent)
+
+
+def is_glob(pattern: str) -> bool:
+    """Whether an entry of `files` stands for any number of names."""
+    return any(character in pattern for character in "*?[")
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return ("/" in pattern or "/" not in name) and fnmatch.fnmatchcase(name, pattern)
 
 
 def _named(name: str, sets: Iterable[ModelSet]) -> Choice:

@@ -1,7 +1,8 @@
 """One large file from the tests' hub: janagent's fetcher against curl with sha256sum, and huggingface_hub.
 
 Every contender is a process of its own and reads from the same hub on loopback; curl alone, which checks
-nothing, is shown beside them. Then many small manifests at once through the daemon.
+nothing, is shown beside them. Then the same file through the daemon, which must answer meanwhile, and many
+small manifests at once.
 """
 
 import asyncio
@@ -13,21 +14,27 @@ from functools import partial
 from pathlib import Path
 from time import perf_counter
 
+import aiohttp
 import psutil
 
 from janagent import aio
 from janagent.children import wire
+from janagent.fetch.transfer import Limits
 from janagent.folder.records import record_path
-from tests.benchmarks import peers
+from tests.benchmarks import blocked, peers
 from tests.benchmarks.calm import undisturbed
 from tests.benchmarks.report import Line, Plan, Section, spread, verdict
 from tests.fetch.hub import TestHub
+from tests.gguf_files import write_model
 
 LARGE_BYTES = 2_000_000_000
 QUICK_BYTES = 50_000_000
 MANIFESTS = 200
 QUICK_MANIFESTS = 10
 MEMORY_LIMIT_MB = 120
+BLOCKED_LIMIT_MS = 50
+MAX_DOWNLOADS = 2
+IDLE_S = 5.0
 LIMIT_S = 300.0
 REPO, NAME = "bench/large", "large.gguf"
 MANIFEST = "bench.json"
@@ -42,7 +49,7 @@ print(time.perf_counter() - begun)
 
 
 async def measure(plan: Plan) -> Section:
-    """Seconds of each contender and their ratios, the fetcher's memory, and the small manifests."""
+    """Seconds of each contender and their ratios, the fetcher's memory, and the daemon's part."""
     size_bytes = QUICK_BYTES if plan.quick else LARGE_BYTES
     times: dict[str, list[float]] = {
         "janagent": [],
@@ -63,7 +70,8 @@ async def measure(plan: Plan) -> Section:
             print(
                 "  " + " / ".join(f"{name} {took[-1]:.2f} s" for name, took in times.items()), file=sys.stderr
             )
-        many = await _many(QUICK_MANIFESTS if plan.quick else MANIFESTS)
+        calm = await undisturbed(plan, lambda attempt: _blocked(hub))
+    many = await _many(QUICK_MANIFESTS if plan.quick else MANIFESTS)
     lines = []
     for name in ("curl + sha256sum", "huggingface_hub"):
         ratio = spread([theirs / mine for theirs, mine in zip(times[name], times["janagent"], strict=True)])
@@ -84,12 +92,14 @@ async def measure(plan: Plan) -> Section:
         )
     )
     how = f"{plan.rounds} interleaved rounds of {size_bytes / 1e9:g} GB over loopback, medians."
-    return Section("Fetching", how, [*lines, *many])
+    return Section("Fetching", how, [*lines, *calm, *many])
 
 
 def _fill(path: Path, size_bytes: int) -> None:
-    with path.open("wb") as file:
-        for start in range(0, size_bytes, 1 << 20):
+    """A real model, so that it can be one in the end, and what no file system can compress."""
+    write_model(path, embedding_length=16)
+    with path.open("ab") as file:
+        for start in range(path.stat().st_size, size_bytes, 1 << 20):
             file.write(os.urandom(min(1 << 20, size_bytes - start)))
 
 
@@ -173,27 +183,78 @@ async def _ours(hub: TestHub, memory: list[float], folder: Path) -> float:
     return took_s
 
 
-async def _many(count: int) -> list[Line]:
-    with tempfile.TemporaryDirectory(prefix="jan-bench-") as folder, TestHub() as hub:
+async def _blocked(hub: TestHub) -> list[Line]:
+    """The large file once more, through the daemon, which must answer all the while."""
+    with tempfile.TemporaryDirectory(prefix="jan-bench-") as folder:
         models = Path(folder) / "models"
         models.mkdir()
-        async with peers.daemon(Path(folder), hot_load="never", hub_endpoint=hub.url):
-            begun = perf_counter()
-            for number in range(count):
-                hub.add_repo(f"bench/m{number}", {f"m{number}.gguf": os.urandom(100_000)})
-                (models / f"m{number}").mkdir()
-                (models / f"m{number}" / "model.json").write_text(f'{{"origin": "bench/m{number}"}}')
-            there = 0
-            while there < count and perf_counter() - begun < LIMIT_S:
-                await asyncio.sleep(0.1)
-                there = len(list(models.glob("*/*.gguf")))
-            took_s = perf_counter() - begun
+        async with (
+            peers.daemon(Path(folder), hot_load="never", hub_endpoint=hub.url) as peer,
+            peer.target.session() as session,
+        ):
+            url = peer.target.base_url
+            async with blocked.asking(url) as idle:
+                await asyncio.sleep(IDLE_S)
+            async with blocked.asking(url) as busy:
+                (models / "large").mkdir()
+                (models / "large" / "model.json").write_text(f'{{"origin": "{REPO}"}}')
+                await _all_there(session, url, 1)
+    limit = BLOCKED_LIMIT_MS
     return [
         Line(
-            f"{count} manifests at once, complete",
+            "the daemon's event loop blocked while it fetches, at most",
+            f"{busy.longest_ms:.0f} ms ({len(busy.took_s)} answers)",
+            f"< {limit} ms",
+            verdict(ok=busy.longest_ms < limit),
+        ),
+        Line("- the same while nothing happens", f"{idle.longest_ms:.0f} ms ({len(idle.took_s)} answers)"),
+    ]
+
+
+async def _all_there(session: aiohttp.ClientSession, url: str, count: int) -> int:
+    """Wait until so many models are downloaded; returns how many are."""
+    deadline, there = perf_counter() + LIMIT_S, 0
+    while there < count and perf_counter() < deadline:
+        await asyncio.sleep(0.1)
+        async with session.get(f"{url}/v1/health") as response:
+            counts = (await response.json())["counts"]
+        there = counts.get("downloaded", 0)
+        if failed := counts.get("failed", 0) + counts.get("invalid", 0):
+            raise RuntimeError(f"{failed} of {count} models failed")
+    return there
+
+
+async def _many(count: int) -> list[Line]:
+    """So many manifests dropped at once, each with a small real model of its own."""
+    with tempfile.TemporaryDirectory(prefix="jan-bench-") as folder, TestHub() as hub:
+        models, source = Path(folder) / "root" / "models", Path(folder) / "source"
+        models.mkdir(parents=True)
+        for number in range(count):
+            path = write_model(source / f"m{number}.gguf", embedding_length=16, seed=number)
+            hub.add_repo(f"bench/m{number}", {path.name: path})
+        settings = {"hot_load": "never", "hub_endpoint": hub.url, "max_downloads": str(MAX_DOWNLOADS)}
+        async with (
+            peers.daemon(models.parent, **settings) as peer,
+            peer.target.session() as session,
+        ):
+            begun = perf_counter()
+            for number in range(count):
+                (models / f"m{number}").mkdir()
+                (models / f"m{number}" / "model.json").write_text(f'{{"origin": "bench/m{number}"}}')
+            there = await _all_there(session, peer.target.base_url, count)
+            took_s = perf_counter() - begun
+    most, bound = hub.most_connections, MAX_DOWNLOADS * (Limits().connections + 1)
+    return [
+        Line(
+            f"{count} manifests at once, downloaded",
             f"{there} in {took_s:.1f} s",
             "all",
             verdict(ok=there == count),
         ),
-        Line("connections open at once, most", str(hub.most_connections)),
+        Line(
+            f"- connections open at once, {MAX_DOWNLOADS} downloads at a time, most",
+            str(most),
+            f"<= {bound}",
+            verdict(ok=most <= bound),
+        ),
     ]

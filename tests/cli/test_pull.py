@@ -18,6 +18,8 @@ from tests.cli.conftest import Run
         ("https://huggingface.co/owner/repo", "repo"),
         ("https://huggingface.co/owner/repo/resolve/main/a.b.Q4_0.gguf?download=true", "a.b.Q4_0"),
         ("http://nas.local/models/My%20Model.GGUF", "My-20Model"),
+        ("hf.co/a/b-GGUF", "b-GGUF"),
+        ("huggingface.co/a/b/blob/main/c.Q4_0.gguf", "c.Q4_0"),
     ],
 )
 def test_a_model_is_called_after_its_repo_or_file(origin: str, name: str):

@@ -6,7 +6,7 @@ from janagent.core import events as ev
 from janagent.core.actions import StartFetch
 from janagent.folder.entry import CatalogChange, Condition
 from janagent.folder.fault import Fault
-from tests.core.driver import Driver, entry, lacking
+from tests.core.driver import GB, Driver, entry, lacking
 
 LOST = Fault("network", "the hub cannot be reached")
 
@@ -46,7 +46,26 @@ def test_offline_fetches_nothing() -> None:
     d = Driver(may_fetch=False)
     d.folder(lacking())
     assert d.fetching() == []
-    assert d.state() == "missing"
+    fault = d.status().error
+    assert (d.state(), fault and fault.code) == ("missing", "missing")
+    assert fault is not None
+    assert "offline = true forbids" in fault.message
+    assert "offline = true forbids" in getattr(d.answer(d.ask()), "message", "")
+
+
+def test_a_start_that_joins_a_running_download_does_not_shorten_the_pauses_between_tries() -> None:
+    d = Driver()
+    d.folder(lacking())
+    pauses = []
+    for _ in range(4):
+        d.start()
+        d.fetch_ended(fault=LOST)
+        began = d.now
+        while not d.fetching():
+            d.pass_time(0.5)
+        pauses.append(d.now - began)
+    assert pauses == sorted(pauses)
+    assert pauses[-1] >= 4 * pauses[0]
 
 
 def test_a_request_for_a_model_that_is_downloaded_is_told_at_once_when_to_come_back() -> None:
@@ -247,13 +266,38 @@ def test_a_hub_that_says_when_to_come_back_is_obeyed() -> None:
     assert d.fetching() == ["a"]
 
 
-def test_what_came_and_is_still_not_enough_is_not_fetched_over_and_over() -> None:
+def test_what_came_and_is_still_not_enough_fails_in_its_own_words_and_is_not_fetched_again() -> None:
     d = Driver()
     d.folder(lacking())
+    waiter = d.start()
     d.fetch_ended()
     d.pass_time(10_000)
     assert d.fetching() == []
-    assert d.state() == "missing"
+    fault = d.status().error
+    assert (d.state(), fault and fault.code) == ("failed", "not_enough")
+    assert fault is not None
+    assert "all was downloaded, and it is not enough: a is missing" in fault.message
+    for refused in (waiter, d.ask()):
+        assert d.code(refused) == "model_missing"
+        assert "all was downloaded" in getattr(d.answer(refused), "message", "")
+    d.start()
+    assert d.fetching() == ["a"], "somebody wants another try"
+
+
+def test_a_start_that_waited_for_a_long_download_may_wait_for_memory_as_long_as_any() -> None:
+    d = Driver(ram=2 * GB, hot_load="never", load_wait_s=300)
+    idle = d.run("idle", size=GB)
+    d.folder(lacking())
+    waiter = d.start()
+    d.pass_time(1000)
+    d.folder(entry())
+    d.fetch_ended()
+    assert d.stops() == [idle]
+    assert d.answer(waiter) is None, "the download's time is not the wait for memory"
+    d.pass_time(10)
+    d.stopped(idle)
+    d.ready()
+    assert d.answer(waiter) == 0
 
 
 def test_an_offline_root_and_the_end_of_the_daemon_stop_a_download_and_keep_what_is_there() -> None:

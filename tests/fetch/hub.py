@@ -31,7 +31,8 @@ SECOND_ADDRESS = "127.0.0.2" if sys.platform == "linux" else "127.0.0.1"
 
 @dataclass(slots=True)
 class Request:
-    """One request as it came: `host` is "hub" or "cdn"; `status` is 0 until there is an answer."""
+    """One request as it came: `host` is "hub" or "cdn"; `status` is 0 until there is an answer. `ended_at`
+    (time.monotonic): its answer is out, or its client has gone."""
 
     host: str
     method: str
@@ -39,6 +40,7 @@ class Request:
     headers: dict[str, str]
     status: int = 0
     bytes_sent: int = 0
+    ended_at: float | None = None
 
 
 class TestHub:
@@ -136,6 +138,8 @@ class TestHub:
             answer = await (self._on_hub if host == "hub" else self._on_cdn)(request, record)
         except _Refused as error:
             answer = error.response
+        finally:
+            record.ended_at = time.monotonic()
         record.status = answer.status
         return answer
 

@@ -150,7 +150,7 @@ SPLIT = ["Q8_0/m-Q8_0-00001-of-00002.gguf", "Q8_0/m-Q8_0-00002-of-00002.gguf"]
         ({"origin": "a/b", "download_url": "m-Q4_K_M.gguf", "files": ("*.md",)}, ["m-Q4_K_M.gguf", "R.md"]),
         ({"origin": "a/b", "files": ("*.gguf",)}, ["m-Q4_K_M.gguf"]),
         ({"origin": "a/b", "files": ("Q8_0/*",)}, ["Q8_0/m-Q8_0-00001", "Q8_0/m-Q8_0-00002"]),
-        ({"origin": "a/b", "import_format": "default"}, ["Q8_0/m-Q8_0-00001", "Q8_0/m-Q8_0-00002", "R.md"]),
+        ({"origin": "a/b", "import_format": "default"}, ["m-Q8_0-00001", "m-Q8_0-00002"]),
         (
             {"origin": "a/b", "files": ("R.md",), "download_url": "{url}/a/b/resolve/v1/old.gguf"},
             ["old.gguf", "R.md"],

@@ -103,10 +103,14 @@ def test_the_import_format_decides_whether_all_or_one_is_taken(
     assert taken(repo, **({"import_format": import_format} if import_format else {})) == names
 
 
-@pytest.mark.parametrize("repo", sorted(set(LISTINGS) - {LLAVA}))
+@pytest.mark.parametrize("repo", sorted(set(LISTINGS) - {LLAVA, FLASH}))
 def test_default_takes_all_but_json_of_any_repo(repo: str) -> None:
     everything = [name for name in LISTINGS[repo]["files"] if not name.endswith(".json")]
     assert taken(repo, import_format="default") == everything
+
+
+def test_default_chooses_where_all_models_lie_in_folders() -> None:
+    assert taken(FLASH, import_format="default") == taken(FLASH, import_format="thebloke")
 
 
 # download_url

@@ -1,55 +1,24 @@
 """A manifest alone is enough: the real daemon, the real fetcher, a hub on loopback, the real model."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.daemons import Daemon, chat_body, until
+from tests.fetch.hosting import REPO, big, tree
 from tests.fetch.hub import TestHub
 from tests.gguf_files import write_model
 
 DATA = Path(__file__).parent.parent / "data"
-REPO = "owner/tiny-GGUF"
-
-
-@pytest.fixture
-def hub() -> Iterator[TestHub]:
-    with TestHub() as running:
-        yield running
-
-
-@pytest.fixture
-def online(tmp_path: Path, hub: TestHub) -> Iterator[Daemon]:
-    settings = {"offline": "false", "hub_endpoint": hub.url, "spare_worker": "false"}
-    with Daemon(tmp_path, **settings) as running:
-        yield running
 
 
 def chats(daemon: Daemon, model_id: str) -> bool:
     return daemon.call("POST", "/v1/chat/completions", chat_body(model_id))[0] == 200
-
-
-def tree(folder: Path) -> list[str]:
-    found = [Path(parent, name) for parent, _, names in os.walk(folder) for name in names]
-    return sorted(str(path.relative_to(folder)) for path in found)
-
-
-def big(hub: TestHub, tmp_path: Path, *, bytes_per_s: int) -> Path:
-    """A repo whose one file takes seconds."""
-    path = tmp_path / "big.gguf"
-    write_model(path)
-    with path.open("ab") as file:
-        file.write(bytes(40_000_000))
-    hub.add_repo(REPO, {"big.Q4_0.gguf": path})
-    hub.file(REPO, "big.Q4_0.gguf").slow_bytes_per_s = bytes_per_s
-    return path
 
 
 def test_the_specification_s_zephyr_is_fetched_loaded_and_answers(

@@ -231,3 +231,10 @@ def test_a_manifest_is_compared_by_value_and_cannot_be_changed() -> None:
     assert manifest(origin="a/b", x=1) != manifest(origin="a/b", x=2)
     with pytest.raises(FrozenInstanceError):
         manifest(origin="a/b").origin = "c/d"
+
+
+@pytest.mark.parametrize("origin", ["https://api.openai.com/v1", "https://x.openai.azure.com/"])
+def test_an_api_gives_no_files_whatever_engine_is_named(origin: str) -> None:
+    said = manifest(origin=origin, metadata={"engine": "llamacpp"})
+    assert (said.is_remote, said.has_source) == (False, False)
+    assert not manifest(origin=origin, download_url="m.gguf", metadata={"engine": "llamacpp"}).has_source
