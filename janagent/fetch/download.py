@@ -269,7 +269,9 @@ class Download:
         """A connection is done with `span`. Raises FetchError if the file changes all the time."""
         self._active -= 1
         if self.ranges is not None:
-            is_cut = self._is_sequential and span.position < span.end
+            is_cut = (
+                self._is_sequential and 0 < span.position < span.end
+            )  # one that was refused has cost nothing
             self.ranges.give_back(span)
             if is_cut:
                 self._must_restart = True
@@ -280,6 +282,7 @@ class Download:
 
     async def restart(self) -> None:
         """Forget all that is there."""
+        self._must_restart = True  # nobody is given a range before the file is empty
         self._restarts += 1
         if self._cuts > MAX_CUTS:
             words = f"{self.file.name}: its server cannot resume, and broke off {self._cuts} times"
@@ -308,9 +311,7 @@ class Download:
             prefix = ranges.prefix if ranges is not None else 0
             if prefix - hashed >= HASH_STEP_BYTES or (ranges is not None and prefix == ranges.size_bytes):
                 end = min(prefix, hashed + 8 * HASH_STEP_BYTES)
-                if expected(self.file) is not None:
-                    with disk_faults(self.part.path):
-                        await in_thread(feed, digest, self.part.fd, hashed, end)
+                await self._hash(digest, hashed, end, of=ranges)
                 hashed = end
             else:
                 self._grown.clear()
@@ -324,6 +325,17 @@ class Download:
             await in_thread(self._place, ranges.size_bytes)
         self.is_placed = True
         return None
+
+    async def _hash(self, digest: Digest, start: int, end: int, *, of: Ranges | None) -> None:
+        """Hash these bytes of the version `of`; what is wrong with them is no matter once there is another."""
+        if expected(self.file) is None:
+            return
+        try:
+            with disk_faults(self.part.path):
+                await in_thread(feed, digest, self.part.fd, start, end)
+        except FetchError:
+            if of is self.ranges:
+                raise
 
     def _place(self, size_bytes: int) -> None:
         try:
