@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from yarl import URL
@@ -103,7 +104,7 @@ class Client:
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             read_bufsize=READ_BYTES,
-            trust_env=True,
+            trust_env=False,  # it would take names and passwords for any host from ~/.netrc as well
         )
         return self
 
@@ -148,7 +149,19 @@ class Client:
     async def _send(self, url: URL, headers: dict[str, str], *, is_hub: bool) -> aiohttp.ClientResponse:
         assert self._session is not None
         secret = self._auth.headers(url) if is_hub else {}
-        return await self._session.get(url, headers={**headers, **secret}, allow_redirects=False)
+        return await self._session.get(
+            url, headers={**headers, **secret}, allow_redirects=False, proxy=proxy_for(url)
+        )
+
+
+def proxy_for(url: URL) -> URL | None:
+    """The proxy that the environment names for this address (`HTTPS_PROXY`, `NO_PROXY` ...), perhaps with
+    its own user and password; None for a direct connection."""
+    said = getproxies().get(url.scheme, "")
+    if not said or (url.host is not None and proxy_bypass(url.host)):
+        return None
+    proxy = URL(said if "://" in said else f"http://{said}")
+    return proxy if proxy.host else None
 
 
 class _network_faults:

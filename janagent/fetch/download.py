@@ -327,7 +327,7 @@ class Download:
         return None
 
     async def _hash(self, digest: Digest, start: int, end: int, *, of: Ranges | None) -> None:
-        """Hash these bytes of the version `of`; what is wrong with them is no matter once there is another."""
+        """Hash these bytes of the version `of`; no matter what is wrong with them once there is another."""
         if expected(self.file) is None:
             return
         try:
