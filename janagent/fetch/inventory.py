@@ -1,11 +1,10 @@
-"""What of a plan is there already, and what is there in the end: before and after a transfer.
+"""What of a plan is there already, and whether there is room for the rest.
 
 Blocks on the disk, runs in a thread. Neighbours: `transfer` brings what is missing, `record` remembers.
 """
 
 import contextlib
 import hashlib
-import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,10 +17,7 @@ from janagent.fetch.part import SUFFIX, Found, look_at
 from janagent.fetch.place import Place
 from janagent.fetch.plan import RemoteFile
 from janagent.fetch.record import Entry, Record
-from janagent.folder.brought import remember
 from janagent.folder.records import remove_part
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,20 +60,6 @@ def take_stock(files: Sequence[RemoteFile], *, folder: Path, record: Record) -> 
     with disk_faults(folder):
         record.begin(entries, kept)
     return Inventory(tuple(downloads), placed_bytes)
-
-
-def conclude(record: Record) -> None:
-    """All is in place: remember what that is, and nothing is unfinished any more. Raises OSError.
-
-    Of a single model file the folder itself tells whose it is.
-    """
-    files = record.brought()
-    if len(files) != 1 or not files[0].name.lower().endswith(".gguf"):
-        try:
-            remember(record.models, record.key, files)
-        except OSError as error:  # no reason to call the fetch a failure
-            log.warning("what was fetched is not remembered for a later removal: %s", error)
-    record.remove()
 
 
 def check_space(downloads: Sequence[Download], folder: Path) -> None:

@@ -9,6 +9,7 @@ and names.
 
 import contextlib
 import json
+import logging
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from janagent.fetch.ranges import Interval
-from janagent.folder.brought import Brought
+from janagent.folder import brought
 from janagent.folder.listing import join, parent
 
+log = logging.getLogger(__name__)
 BLOCK_BYTES = 1 << 20
 
 
@@ -68,6 +70,7 @@ class Record:
         self.key = key
         self._artifact_key = artifact_key
         self._lock = threading.Lock()
+        self._memory_lock = threading.Lock()
         self._fd: int | None = None
         self._entries: dict[str, Entry] = {}
         self._blocks: dict[str, bytearray] = {}
@@ -140,11 +143,13 @@ class Record:
                 self._write()
 
     def placed(self, name: str) -> None:
-        """The file has its name. Raises OSError."""
+        """The file has its name. It goes with the model from now on, whatever becomes of the other files.
+        Raises OSError."""
         with self._lock:
             self._entries[name].is_placed = True
             if self._fd is not None:
                 os.pwrite(self._fd, b"1", self._offsets[name] - len(_PLACED))
+        self.remember([name])
 
     def mark(self, name: str, start: int, end: int) -> None:
         """The bytes from `start` to `end` are written. Raises OSError."""
@@ -153,13 +158,29 @@ class Record:
             if first < last and self._fd is not None:
                 os.pwrite(self._fd, bytes(self._blocks[name][first:last]), self._offsets[name] + first)
 
-    def brought(self) -> list[Brought]:
-        """The wanted files as they are now; those that this fetch wrote have the inode of their `.part`."""
+    def remember(self, names: Iterable[str]) -> None:
+        """Note these wanted files, as they are now, for a removal of the model (`folder.brought`). Those that
+        this fetch wrote have the inode of their `.part`.
+
+        Of a single model file the folder itself tells whose it is.
+        """
+        if len(self._entries) == 1 and next(iter(self._entries)).lower().endswith(".gguf"):
+            return
         folder, found = self.models / parent(self.key), []
-        for entry in self._entries.values():
-            with contextlib.suppress(OSError):  # somebody took it away again
-                found.append(Brought.of(entry.name, folder / entry.name, inode=entry.inode))
-        return found
+        with self._memory_lock:
+            for name in names:
+                with contextlib.suppress(OSError):  # somebody took it away again
+                    inode = self._entries[name].inode
+                    found.append(brought.Brought.of(name, folder / name, inode=inode))
+            try:
+                brought.remember(self.models, self.key, found)
+            except OSError as error:  # no reason to call the fetch a failure
+                log.warning("what was fetched is not remembered for a later removal: %s", error)
+
+    def conclude(self) -> None:
+        """All is in place: remember what that is, and nothing is unfinished any more. Raises OSError."""
+        self.remember(self._entries)
+        self.remove()
 
     def close(self) -> None:
         """Leave it for a later fetch."""

@@ -15,7 +15,7 @@ from janagent.fetch.client import Answer, Auth, Client
 from janagent.fetch.disk import disk_faults
 from janagent.fetch.download import Download, in_thread
 from janagent.fetch.faults import Code, FetchError
-from janagent.fetch.inventory import Inventory, check_space, conclude, take_stock
+from janagent.fetch.inventory import Inventory, check_space, take_stock
 from janagent.fetch.plan import RemoteFile
 from janagent.fetch.ranges import Span
 from janagent.fetch.record import Record
@@ -62,7 +62,7 @@ async def transfer(
     work = _Transfer(stock, folder=folder, auth=auth, told=told, limits=limits or Limits())
     await work.run(len(files))
     with disk_faults(folder):
-        await in_thread(conclude, record)
+        await in_thread(record.conclude)
 
 
 async def _outcome(work: Coroutine[None, None, None]) -> FetchError | None:

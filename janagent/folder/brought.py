@@ -1,8 +1,8 @@
-"""What finished fetches wrote, remembered below `models`: a model that is deleted takes it along.
+"""What fetches wrote, remembered below `models`: a model that is deleted takes it along.
 
 That is section 3 of the contract. Only what is still as the fetch left it (size, mtime and inode) counts as
 written by it. Models that want the same file share it; the last of them takes it away. Neighbours: a fetcher
-writes, `executor` asks before a removal, `records` holds the fetches that have not ended.
+writes, file by file, `executor` asks before a removal, `records` holds the fetches that have not ended.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ _LARGEST_BYTES = 16 << 20
 
 @dataclass(frozen=True, slots=True)
 class Brought:
-    """One file of a finished fetch, as it was then. `is_written`: by that fetch, not found in place."""
+    """One file that a fetch brought, as it was then. `is_written`: by that fetch, not found in place."""
 
     name: str
     size_bytes: int

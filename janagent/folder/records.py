@@ -75,8 +75,9 @@ def _read(path: Path) -> OpenFetch | None:
 
 
 def discard(models: Path, key: str) -> None:
-    """Remove the record of `key` and the unfinished files that its fetch made. Files that have their name
-    stay, and so does a `.part` that is somebody else's, or that another fetch goes on with."""
+    """Remove the record of `key` and the unfinished files that its fetch made, with the folders below the
+    model's own that are empty then. Files that have their name stay (`brought` knows them), and so does a
+    `.part` that is somebody else's, or that another fetch goes on with."""
     fetch = open_fetch(models, key)
     if fetch is not None:
         folder = models / parent(key)
@@ -86,6 +87,7 @@ def discard(models: Path, key: str) -> None:
             part = folder / f"{name}{PART}"
             if not is_shared and _is_inside(part, models):
                 remove_part(part, inode)
+                _remove_folders_between(folder, part)
     record = record_path(models, key)
     for path in (record, record.with_suffix(".new")):  # the second: a rewrite that was cut off
         with contextlib.suppress(OSError):
@@ -93,6 +95,14 @@ def discard(models: Path, key: str) -> None:
     with contextlib.suppress(OSError):
         (models / FOLDER).rmdir()
         (models / FOLDER).parent.rmdir()
+
+
+def _remove_folders_between(folder: Path, path: Path) -> None:
+    for between in path.parents:
+        if folder not in between.parents:
+            return
+        with contextlib.suppress(OSError):
+            between.rmdir()
 
 
 def remove_part(part: Path, inode: int | None) -> None:
