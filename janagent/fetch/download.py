@@ -59,9 +59,9 @@ class Download:
     def __init__(self, file: RemoteFile, *, place: Place, record: Record, earlier: Entry | None) -> None:
         """`earlier` is what a record says of an earlier fetch of this very file. Raises FetchError."""
         self.file = file
-        self.target = place.locate(file.name)
         self.source = Source(file)
-        self.part = Part(self.target, place)
+        self.part = Part(file, place)
+        self.target = self.part.target
         self.etag = earlier.etag if earlier is not None else None
         self.is_opened = self.is_open = self.is_placed = False
         self._record = record
@@ -152,11 +152,12 @@ class Download:
             remove_part(self.part.path, self._earlier.inode)
 
     def _take_up(self, theirs: Sequence[Entry]) -> None:
-        """Go on with what is there if that is ours, or of another fetch that wants the same. Raises OSError,
+        """Go on with what is there if that is ours, or of another fetch that wants the same. What nobody
+        counts on is emptied: the name says that it is of a fetch whose record was lost. Raises OSError,
         FetchError."""
         inode = self.part.inode
         known = [entry for entry in (self._earlier, *theirs) if entry is not None and entry.inode == inode]
-        if not known and self.part.size_bytes:
+        if not known and self._record.is_anothers(inode):
             self.part.close()
             words = f"{self.part.path} belongs to another download: finish it or remove that file"
             raise FetchError(Code.IN_THE_WAY, words)

@@ -4,7 +4,6 @@ Blocks on the disk, runs in a thread. Neighbours: `transfer` brings what is miss
 """
 
 import contextlib
-import hashlib
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from pathlib import Path
 from janagent.fetch.disk import disk_faults
 from janagent.fetch.download import Download
 from janagent.fetch.faults import Code, FetchError
-from janagent.fetch.part import SUFFIX, Found, look_at
+from janagent.fetch.part import Found, look_at
 from janagent.fetch.place import Place
 from janagent.fetch.plan import RemoteFile
 from janagent.fetch.record import Entry, Record
@@ -37,7 +36,7 @@ def take_stock(files: Sequence[RemoteFile], *, folder: Path, record: Record) -> 
     placed_bytes = 0
     for file in files:
         target, old = place.locate(file.name), _same(file, earlier)
-        entry = Entry(file.name, file.size_bytes, file.sha256, file.git_sha1, _source(file))
+        entry = Entry(file.name, file.size_bytes, file.sha256, file.git_sha1, file.source)
         found = look_at(file, target, is_trusted=old is not None and old.is_placed)
         if found is not Found.NOTHING or old is None:  # brought since, or of another version
             _drop(target, earlier.get(file.name))
@@ -75,7 +74,7 @@ def check_space(downloads: Sequence[Download], folder: Path) -> None:
 def _drop(target: Path, entry: Entry | None) -> None:
     """Remove the `.part` of an earlier fetch of ours, never anybody else's."""
     if entry is not None:
-        remove_part(target.with_name(target.name + SUFFIX), entry.inode)
+        remove_part(target.with_name(entry.part.rpartition("/")[2]), entry.inode)
 
 
 def _same(file: RemoteFile, earlier: Mapping[str, Entry]) -> Entry | None:
@@ -86,9 +85,4 @@ def _same(file: RemoteFile, earlier: Mapping[str, Entry]) -> Entry | None:
     if file.size_bytes is not None and entry.size_bytes != file.size_bytes:
         return None
     has_hash = file.sha256 is not None or file.git_sha1 is not None
-    return entry if has_hash or (entry.source == _source(file) and entry.etag is not None) else None
-
-
-def _source(file: RemoteFile) -> str:
-    """Tells URLs apart without keeping the secrets that one may carry."""
-    return hashlib.sha256(file.url.encode()).hexdigest()[:16]
+    return entry if has_hash or (entry.source == file.source and entry.etag is not None) else None

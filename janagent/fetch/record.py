@@ -20,6 +20,7 @@ from typing import Any
 from janagent.fetch.ranges import Interval
 from janagent.folder import brought
 from janagent.folder.listing import join, parent
+from janagent.folder.records import open_fetches, part_name
 
 log = logging.getLogger(__name__)
 BLOCK_BYTES = 1 << 20
@@ -41,6 +42,11 @@ class Entry:
     """It was verified and has its name."""
     blocks: str = ""
     """As it was when the record was read; empty in one that is being written."""
+
+    @property
+    def part(self) -> str:
+        """The path of its `.part`, below the same folder."""
+        return part_name(self.name, self.sha256 or self.git_sha1 or self.source)
 
     @property
     def identity(self) -> tuple[object, ...] | None:
@@ -112,6 +118,11 @@ class Record:
                 there = [entry for entry in entries if join(folder, entry.name) == place]
                 found += [entry for entry in there if entry.identity == mine.identity]
         return found
+
+    def is_anothers(self, inode: int) -> bool:
+        """Whether another model's fetch counts on this `.part`."""
+        others = (fetch for fetch in open_fetches(self.models).values() if fetch.key != self.key)
+        return any(inode in fetch.inodes for fetch in others)
 
     def begin(self, entries: Iterable[Entry], done: Mapping[str, Iterable[Interval]]) -> None:
         """Write it: these files are wanted, and `done` of them is there. Raises OSError."""
@@ -226,8 +237,7 @@ class Record:
             view = memoryview(text)
             while view:
                 view = view[os.write(fd, view) :]
-            if is_first:  # before any of the files: they must never be there without it
-                os.fsync(fd)
+            os.fsync(fd)  # before any of the files: they must never be there without it
             os.replace(self._draft, self._path)
         except BaseException:
             os.close(fd)

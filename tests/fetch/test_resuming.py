@@ -12,6 +12,7 @@ from janagent.fetch.resuming import narrowed
 from tests.daemons import until
 from tests.fetch.fetchers import REPO, finished, start
 from tests.fetch.hub import TestHub
+from tests.fetch.transfers import parts
 
 Q2, Q4 = b"GGUF" + bytes(8_000_000), b"GGUF" + bytes(16_000_000)
 BIG, SMALL = 10**12, 10**6
@@ -28,7 +29,7 @@ def hub() -> Iterator[TestHub]:
 def interrupted(hub: TestHub, folder: Path) -> None:
     hub.file(REPO, "m.Q4_K_M.gguf").slow_bytes_per_s = 1_500_000
     process, reading = start(hub, folder, ram_bytes=BIG, **WISH)
-    until(lambda: (folder / "m.Q4_K_M.gguf.part").exists() and hub.bytes_sent("m.Q4_K_M.gguf") > 5_000_000)
+    until(lambda: parts(folder, "m.Q4_K_M.gguf") and hub.bytes_sent("m.Q4_K_M.gguf") > 5_000_000)
     process.kill()
     finished(process, reading)
     hub.file(REPO, "m.Q4_K_M.gguf").slow_bytes_per_s = None
