@@ -4,6 +4,7 @@ Blocks on the disk, runs in a thread. Neighbours: `transfer` brings what is miss
 """
 
 import contextlib
+import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,10 @@ from janagent.fetch.part import Found, look_at
 from janagent.fetch.place import Place
 from janagent.fetch.plan import RemoteFile
 from janagent.fetch.record import Entry, Record
+from janagent.folder.brought import is_own
 from janagent.folder.records import remove_part
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,7 @@ def take_stock(files: Sequence[RemoteFile], *, folder: Path, record: Record) -> 
     for file in files:
         target, old = place.locate(file.name), _same(file, earlier)
         entry = Entry(file.name, file.size_bytes, file.sha256, file.git_sha1, file.source)
-        found = look_at(file, target, is_trusted=old is not None and old.is_placed)
+        found = _look(file, target, old=old, earlier=earlier.get(file.name), record=record)
         if found is not Found.NOTHING or old is None:  # brought since, or of another version
             _drop(target, earlier.get(file.name))
         if found is Found.OTHER:
@@ -59,6 +63,29 @@ def take_stock(files: Sequence[RemoteFile], *, folder: Path, record: Record) -> 
     with disk_faults(folder):
         record.begin(entries, kept)
     return Inventory(tuple(downloads), placed_bytes)
+
+
+def _look(
+    file: RemoteFile, target: Path, *, old: Entry | None, earlier: Entry | None, record: Record
+) -> Found:
+    """What is there. Another version of it that this very fetch had brought goes: the repo has changed
+    since. Raises FetchError."""
+    try:
+        found = look_at(file, target, is_trusted=old is not None and old.is_placed)
+    except FetchError:
+        if not _is_outdated(earlier, record):
+            raise
+        found = Found.OTHER
+    if found is Found.OTHER and _is_outdated(earlier, record):
+        log.info("%s is of an earlier version of the repo: it is fetched anew", target)
+        with disk_faults(target):
+            target.unlink()
+        return Found.NOTHING
+    return found
+
+
+def _is_outdated(earlier: Entry | None, record: Record) -> bool:
+    return earlier is not None and earlier.is_placed and is_own(record.models, record.key, earlier.name)
 
 
 def check_space(downloads: Sequence[Download], folder: Path) -> None:

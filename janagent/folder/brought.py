@@ -93,6 +93,16 @@ def written_for(models: Path, key: str, *, used: Container[str] = ()) -> list[Pa
     return found
 
 
+def is_own(models: Path, key: str, name: str) -> bool:
+    """Whether the file `name` is as a fetch for `key` wrote it, and wanted by no other model's fetch."""
+    place = join(parent(key), name)
+    for path, other in _memories(models):
+        if other != key and any(join(parent(other), file.name) == place for file in _read(path, other)):
+            return False
+    mine = (file for file in _read(memory_path(models, key), key) if file.name == name)
+    return any(file.is_written and file.is_unchanged(models / place) for file in mine)
+
+
 def _handed_over(
     file: Brought, place: str, *, models: Path, others: Iterable[tuple[str, Collection[Brought]]]
 ) -> bool:
