@@ -5,6 +5,7 @@ no connection works on the file any more. Neighbours: `transfer` runs connection
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -13,6 +14,7 @@ from janagent.fetch import cache
 from janagent.fetch.client import Answer, Source
 from janagent.fetch.disk import disk_faults
 from janagent.fetch.faults import Code, FetchError
+from janagent.fetch.noting import Noting
 from janagent.fetch.part import (
     Digest,
     Found,
@@ -81,6 +83,7 @@ class Download:
         self._active = self._restarts = self._cuts = 0
         self._must_restart = False
         self._grown = asyncio.Event()
+        self._noting = Noting(file, part=self.part, record=record)
 
     @property
     def done_bytes(self) -> int:
@@ -180,6 +183,9 @@ class Download:
 
     def close(self) -> None:
         """Leave the `.part` for a later fetch, if there is anything in it."""
+        if self.part.fd >= 0:
+            with contextlib.suppress(OSError, FetchError):  # its disk is gone: it is fetched again
+                self._noting.flush()
         if self.done_bytes:
             self.part.close()
         else:
@@ -257,7 +263,7 @@ class Download:
         first, last = self.ranges.add(start, end)
         span.position = end
         low = max(first, start - start % BLOCK_BYTES)
-        self._record.mark(self.file.name, low, min(last, end + BLOCK_BYTES))
+        self._noting.add(low, min(last, end + BLOCK_BYTES), grown_bytes=end - start)
 
     def end_here(self, span: Span) -> None:
         """The body ended; a file of unknown length is as long as this."""
@@ -293,6 +299,7 @@ class Download:
             words = f"{self.file.name} changes on its server again and again: try later"
             raise FetchError(Code.CHANGED, words)
         self.etag, self._is_known, self._is_resumed = None, False, False
+        self._noting.forget()
         size = self.file.size_bytes
         self.ranges = None if size is None else Ranges(size)
         name = self.file.name

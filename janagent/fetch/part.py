@@ -229,6 +229,11 @@ class Part:
                 written = os.pwrite(self._fd, data, offset)
                 data, offset = data[written:], offset + written
 
+    def sync(self) -> None:
+        """Have all that was written on the disk. Raises FetchError."""
+        with disk_faults(self.path):
+            os.fdatasync(self._fd)
+
     def empty(self) -> None:
         """Start anew. Raises FetchError."""
         with disk_faults(self.path):
