@@ -231,6 +231,9 @@ def refusal(response: aiohttp.ClientResponse, source: Source) -> FetchError:
     if status >= 500 or status in (408, 425):
         wait_s = _retry_after_s(response)
         return FetchError(Code.SERVER_ERROR, f"{host} is in trouble ({status})", retry_after_s=wait_s)
+    if source.is_hub and response.url.origin() != source.url.origin() and status in (401, 403, 407):
+        words = f"{host}, where the hub keeps {name}, does not give it now ({status})"
+        return FetchError(Code.SERVER_ERROR, words)  # a signature or a network, nothing about the repo
     if told == "GatedRepo" or (status == 403 and source.is_hub):
         words = f"{page} is gated: accept its terms there, and set HF_TOKEN to a token of that account"
         return FetchError(Code.GATED, words, is_permanent=True)

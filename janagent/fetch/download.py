@@ -39,6 +39,7 @@ T = TypeVar("T")
 SEGMENT_BYTES = 2 << 20
 """What one request asks for; times the connections, the most that a kill can cost."""
 HASH_STEP_BYTES = 4 << 20
+LARGEST_BYTES = 1 << 44
 MAX_RESTARTS = 3
 MAX_CUTS = 5
 OTHERS_POLL_S = 0.5
@@ -211,6 +212,9 @@ class Download:
         size, total = self.size_bytes, answer.total_bytes
         if total is not None and self.file.size_bytes not in (None, total):
             words = f"{self.file.name} should have {self.file.size_bytes:,} bytes, its server has {total:,}"
+            raise FetchError(Code.WRONG_LENGTH, words)
+        if total is not None and total > LARGEST_BYTES:
+            words = f"the server of {self.file.name} announces {total:,} bytes, which nobody can keep"
             raise FetchError(Code.WRONG_LENGTH, words)
         if is_other or (self._is_known and total is not None and size not in (0, total)):
             raise self._changed()
