@@ -9,7 +9,7 @@ importers ask, `plan` has the types.
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -42,10 +42,12 @@ class Hub:
     token: str | None = None
     cache: Path = Path(HF_HUB_CACHE)
     """Where huggingface_hub keeps what it downloads (`HF_HUB_CACHE`, `HF_HOME`)."""
+    shown: Callable[[tuple[RemoteFile, ...]], tuple[RemoteFile, ...]] = tuple
+    """What of a repo's files is to be seen: all."""
 
     async def repo_files(self, repo: str, *, revision: str | None = None) -> tuple[RemoteFile, ...]:
         """All files of a repo, with addresses that stay at the commit of now. Names are not checked yet."""
-        return await asyncio.to_thread(self._repo_files, repo, revision)
+        return self.shown(await asyncio.to_thread(self._repo_files, repo, revision))
 
     def _repo_files(self, repo: str, revision: str | None) -> tuple[RemoteFile, ...]:
         api = HfApi(endpoint=self.endpoint, token=self.token or False, library_name="janagent")
@@ -53,6 +55,12 @@ class Hub:
             info = api.model_info(repo, revision=revision, files_metadata=True, timeout=TIMEOUT_S)
         except (HTTPError, HFValidationError, OSError) as error:
             raise self._in_words(error, repo, revision) from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:  # a web page, or other JSON
+            words = (
+                f"{self.endpoint} answers, but not like a hub: check `hub_endpoint` or HF_ENDPOINT, and "
+                "whether this network wants you to sign in"
+            )
+            raise FetchError(Code.SERVER_ERROR, words) from error
         commit = info.sha or revision or "main"
         name = info.id or repo
         return tuple(

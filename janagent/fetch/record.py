@@ -86,11 +86,11 @@ class Record:
         """What an earlier fetch left, by name. Nothing if there is none, or it cannot be read."""
         return self._read()[1]
 
-    def wanted(self) -> frozenset[str]:
-        """The names of all files that an earlier fetch for the same manifest decided on; none if there was
-        none, or the manifest asked for something else then."""
+    def wanted(self) -> tuple[Entry, ...]:
+        """All files that an earlier fetch for the same manifest decided on; none if there was none, or the
+        manifest asked for something else then."""
         artifact_key, entries = self._read()
-        return frozenset(entries) if artifact_key == self._artifact_key else frozenset()
+        return tuple(entries.values()) if artifact_key == self._artifact_key else ()
 
     def _read(self) -> tuple[str, dict[str, Entry]]:
         try:

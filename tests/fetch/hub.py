@@ -53,6 +53,8 @@ class TestHub:
         self.api_fail_status: int | None = None
         self.api_fail_times: int | None = None
         self.api_retry_after_s: int | None = None
+        # What the metadata interface says instead, with a 200.
+        self.api_page: str | None = None
         self.url = ""
         self.cdn_url = ""
         self._repos: dict[str, Repo] = {}
@@ -152,6 +154,9 @@ class TestHub:
             if self.api_fail_times is not None:
                 self.api_fail_times -= 1
             raise _Refused(self.api_fail_status, retry_after_s=self.api_retry_after_s)
+        if self.api_page is not None:
+            kind = "application/json" if self.api_page[:1] in "[{" else "text/html"
+            return web.Response(text=self.api_page, content_type=kind)
         repo = self._readable(request, repo_id, is_metadata=True)
         if rest[:1] == ["tree"]:
             revision = _revision(repo, rest[1] if len(rest) > 1 else "main")

@@ -67,3 +67,13 @@ async def test_an_unknown_repo_and_an_unknown_revision_are_told_apart() -> None:
             await hub.Hub(served.url).repo_files("a/c")
         with pytest.raises(FetchError, match="no revision 'v9'"):
             await hub.Hub(served.url).repo_files("a/b", revision="v9")
+
+
+@pytest.mark.parametrize("page", ["<!DOCTYPE html><title>Sign in</title>", '{"login": "here"}', "[1]"])
+async def test_what_answers_but_is_no_hub_is_said_to_be_that(page: str) -> None:
+    async with TestHub() as served:
+        served.add_repo("a/b", {"m.gguf": b"GGUF"})
+        served.api_page = page
+        with pytest.raises(FetchError, match=r"not like a hub.*hub_endpoint") as caught:
+            await hub.Hub(served.url).repo_files("a/b")
+    assert (caught.value.code, caught.value.is_permanent) == ("server_error", False)
