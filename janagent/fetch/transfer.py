@@ -56,11 +56,14 @@ async def transfer(
     auth: Auth,
     told: Callable[[Progress], None],
     limits: Limits | None = None,
+    at_end: Callable[[], None] = lambda: None,
 ) -> None:
-    """Bring `files` into `folder`; what is there and right stays. Raises FetchError."""
+    """Bring `files` into `folder`; what is there and right stays. `at_end` is called in a thread when all is
+    in place and the record still tells that the fetch has not ended. Raises FetchError."""
     stock = await in_thread(lambda: take_stock(files, folder=folder, record=record))
     work = _Transfer(stock, folder=folder, auth=auth, told=told, limits=limits or Limits())
     await work.run(len(files))
+    await in_thread(at_end)
     with disk_faults(folder):
         await in_thread(record.conclude)
 
