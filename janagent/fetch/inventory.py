@@ -58,7 +58,7 @@ def take_stock(files: Sequence[RemoteFile], *, folder: Path, record: Record) -> 
     for name in earlier.keys() - {file.name for file in files}:
         with contextlib.suppress(FetchError):
             _drop(place.locate(name), earlier[name])
-    check_space(downloads, folder)
+    check_space(downloads, folder, is_begin=True)
     kept = {d.file.name: d.kept for d in downloads}
     with disk_faults(folder):
         record.begin(entries, kept)
@@ -88,14 +88,27 @@ def _is_outdated(earlier: Entry | None, record: Record) -> bool:
     return earlier is not None and earlier.is_placed and is_own(record.models, record.key, earlier.name)
 
 
-def check_space(downloads: Sequence[Download], folder: Path) -> None:
-    """Raises FetchError when the disk has no room for what is missing."""
-    missing = sum(d.size_bytes - d.done_bytes for d in downloads if d.file.cached is None)  # those are linked
+def check_space(downloads: Sequence[Download], folder: Path, *, is_begin: bool = False) -> None:
+    """Raises FetchError when the disk has no room for what is missing. What this machine has elsewhere is
+    linked; from another disk it is copied, which counts at the beginning."""
+    missing = 0
     with disk_faults(folder):
+        for download in downloads:
+            if download.file.cached is None or (
+                is_begin and not _is_on_disk_of(folder, download.file.cached)
+            ):
+                missing += max(0, download.size_bytes - download.done_bytes)  # the size may not be known
         free = shutil.disk_usage(folder).free
     if missing > free:
         words = f"{missing:,} bytes are still to come, but the disk of {folder} has only {free:,} left"
         raise FetchError(Code.DISK_FULL, words)
+
+
+def _is_on_disk_of(folder: Path, cached: Path) -> bool:
+    try:
+        return cached.stat().st_dev == folder.stat().st_dev
+    except FileNotFoundError:
+        return False
 
 
 def _drop(target: Path, entry: Entry | None) -> None:
