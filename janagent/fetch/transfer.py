@@ -48,6 +48,17 @@ class Progress:
     files: int
 
 
+def pause_s(limits: Limits, tries: int, *, asked_s: float | None) -> float:
+    """How long to wait after `tries` failures in a row; `asked_s` is what the server named.
+
+    Never the same twice: of many who were turned away together, not all come back together.
+    """
+    if asked_s is not None:
+        return asked_s * random.uniform(1.0, 1.1)
+    longest_s: float = min(limits.longest_backoff_s, limits.backoff_s * 2 ** min(tries - 1, 16))
+    return longest_s * random.uniform(0.5, 1.0)
+
+
 async def transfer(
     files: Sequence[RemoteFile],
     *,
@@ -225,10 +236,8 @@ class _Transfer:
     async def _wait_after(self, error: FetchError, tries: int) -> None:
         """Until it makes sense to try again; raises `error` when it makes none."""
         limits, now = self._limits, asyncio.get_running_loop().time()
-        longest = min(limits.longest_backoff_s, limits.backoff_s * 2 ** min(tries - 1, 16))
-        wait_s = longest * random.uniform(0.5, 1.0)
+        wait_s = pause_s(limits, tries, asked_s=error.retry_after_s)
         if error.retry_after_s is not None:
-            wait_s = error.retry_after_s * random.uniform(1.0, 1.1)
             self._not_before = max(self._not_before, now + error.retry_after_s)
         if not error.is_passing or now + wait_s - self._heard_at > limits.give_up_s:
             raise error

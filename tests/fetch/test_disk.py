@@ -97,7 +97,7 @@ async def test_a_file_in_the_place_of_a_folder_is_said_to_stand_in_the_way(hub: 
 async def test_a_disk_that_fills_up_keeps_what_came_and_goes_on_once_there_is_room(
     hub: TestHub, tmp_path: Path
 ):
-    """A limit on the size of files stands for it where nothing can be mounted: `test_part` has that."""
+    """Where nothing can be mounted, `test_space` has the same with a limit on the size of files."""
     models = tmp_path / "models"
     with mounted(models, "12m") as is_mounted:
         if not is_mounted:

@@ -10,6 +10,7 @@ from janagent.children.wire import ExitCode
 from tests.daemons import Daemon, until
 from tests.fetch.fetchers import REPO, finished, start
 from tests.fetch.hub import TestHub
+from tests.fetch.transfers import parts
 from tests.gguf_files import write_model
 
 NAME = "big.Q4_0.gguf"
@@ -65,3 +66,25 @@ def test_a_daemon_that_is_killed_late_fetches_little_again(hub: TestHub, tmp_pat
             daemon.start()
         daemon.wait_state("big", "downloaded")
         assert_it_came_with_few_losses(hub, folder, kills=len(LATE))
+
+
+def test_after_a_reboot_that_lost_what_was_not_yet_on_the_disk_the_right_file_comes(
+    hub: TestHub, tmp_path: Path
+):
+    """The record says that it is there; the file has holes."""
+    settings = {"offline": "false", "hub_endpoint": hub.url, "spare_worker": "false", "hot_load": "never"}
+    with Daemon(tmp_path, **settings) as daemon:
+        folder = daemon.drop("big", {"origin": REPO})
+        until(lambda: hub.bytes_sent(NAME) > LATE[0])
+        daemon.kill()
+        (part,) = parts(folder, NAME)
+        size = part.stat().st_size
+        os.truncate(part, 10_000_000)
+        os.truncate(part, size)
+        hub.file(REPO, NAME).slow_bytes_per_s = None
+        daemon.start()
+        daemon.wait_state("big", "downloaded")
+        content = hub.file(REPO, NAME).content
+        assert isinstance(content, Path)
+        assert (folder / NAME).read_bytes() == content.read_bytes()
+        assert sorted(path.name for path in folder.iterdir()) == [NAME, "big.json"]

@@ -9,6 +9,7 @@ import pytest
 
 from janagent.fetch.faults import FetchError
 from janagent.fetch.plan import RemoteFile
+from janagent.fetch.transfer import Limits, pause_s
 from tests.fetch.hub import TestHub
 from tests.fetch.transfers import LARGE, QUICK, REPO, SMALL, bring, interrupted, listing, parts, remote
 
@@ -117,6 +118,18 @@ async def test_a_part_of_somebody_else_is_left_alone(hub: TestHub, tmp_path: Pat
     await bring(hub, tmp_path)
     assert (tmp_path / "model.gguf.part").read_bytes() == b"a browser's"
     assert listing(tmp_path) == ["model.gguf", "model.gguf.part"]
+
+
+@pytest.mark.parametrize(
+    ("tries", "asked_s", "least_s", "most_s"),
+    [(1, None, 0.25, 0.5), (3, None, 1.0, 2.0), (99, None, 10.0, 20.0), (1, 60.0, 60.0, 66.0)],
+)
+def test_those_who_were_turned_away_together_do_not_come_back_together(
+    tries: int, asked_s: float | None, least_s: float, most_s: float
+):
+    pauses = [pause_s(Limits(), tries, asked_s=asked_s) for _ in range(1000)]
+    assert least_s <= min(pauses) < max(pauses) <= most_s
+    assert max(pauses) - min(pauses) > 0.9 * (most_s - least_s)
 
 
 async def test_a_server_that_answers_416_is_given_up(hub: TestHub, tmp_path: Path):
