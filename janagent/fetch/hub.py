@@ -29,6 +29,7 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError:
 from janagent.fetch.cache import blob
 from janagent.fetch.faults import Code, FetchError
 from janagent.fetch.plan import RemoteFile
+from janagent.fetch.statuses import trouble
 
 HUGGING_FACE = "https://huggingface.co"
 TIMEOUT_S = 30.0
@@ -117,8 +118,8 @@ def open_hub(endpoint: str | None, environment: Mapping[str, str] = os.environ) 
 
 
 def _of_status(status: int, headers: Mapping[str, str], page: str, host: str) -> FetchError:
-    after = headers.get("Retry-After", "")
-    retry_after_s = float(after) if after.isdecimal() else None
+    if (passing := trouble(status, headers, host=host)) is not None:
+        return passing
     if status == 401:
         words = f"{host} does not accept the token; set HF_TOKEN to a valid one"
         return FetchError(Code.UNAUTHORIZED, words, is_permanent=True)
@@ -127,12 +128,6 @@ def _of_status(status: int, headers: Mapping[str, str], page: str, host: str) ->
             f"{host} forbids access; accept the terms at {page} and set HF_TOKEN to a token that may read it"
         )
         return FetchError(Code.GATED, words, is_permanent=True)
-    if status == 429:
-        words = f"{host} takes no more requests for now; a token in HF_TOKEN raises the limit"
-        return FetchError(Code.RATE_LIMITED, words, retry_after_s=retry_after_s)
-    if status >= 500:
-        words = f"{host} answered {status}; trying again later may help"
-        return FetchError(Code.SERVER_ERROR, words, retry_after_s=retry_after_s)
     return FetchError(
         Code.BAD_ORIGIN, f"{host} answered {status} for {page}; check the origin", is_permanent=True
     )
