@@ -34,8 +34,9 @@ from janagent.core.actions import (
 from janagent.fetchers import Fetchers
 from janagent.folder import brought
 from janagent.folder.entry import ModelEntry, Role
+from janagent.folder.listing import parent
 from janagent.folder.records import discard
-from janagent.folder.removal import remove_files
+from janagent.folder.removal import remove_empty_folders, remove_files
 
 log = logging.getLogger(__name__)
 
@@ -250,6 +251,7 @@ class Executor:
         remove_files(action.entry, models=self._models, also=also)
         brought.forget(self._models, action.key)
         discard(self._models, action.key)
+        remove_empty_folders(self._models / parent(action.key), models=self._models)  # its parts kept it
 
 
 def engine_spec(action: StartEngine, socket_path: Path, *, queue_limit: int) -> wire.EngineSpec:

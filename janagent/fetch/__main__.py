@@ -86,6 +86,12 @@ async def fetch(spec: FetchSpec, status: StatusPipe) -> tuple[str, ...]:
     def told(progress: Progress) -> None:
         status.send(Fetching(**asdict(progress)))
 
+    def save_defaults() -> None:  # so late: an interrupted fetch chooses by the manifest alone
+        if spec.defaults_path is not None:
+            path = Path(spec.defaults_path)
+            with disk_faults(path):
+                save(path, plan.defaults)
+
     manifest = Path(spec.folder, spec.key.rpartition("/")[2])
     with disk_faults(manifest):  # an empty mount point is a folder too, but not the one that was meant
         manifest.lstat()
@@ -96,13 +102,10 @@ async def fetch(spec: FetchSpec, status: StatusPipe) -> tuple[str, ...]:
             record=record,
             auth=Auth(hub.token, hub.endpoint),
             told=told,
+            at_end=save_defaults,
         )
     except FetchError as error:
         raise await with_nearest(error, spec=spec, hub=hub) from error
-    if spec.defaults_path is not None:  # last: an interrupted fetch chooses by the manifest alone
-        path = Path(spec.defaults_path)
-        with disk_faults(path):
-            save(path, plan.defaults)
     return tuple(file.name for file in plan.files)
 
 

@@ -9,8 +9,8 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from yarl import URL
@@ -18,6 +18,7 @@ from yarl import URL
 from janagent import __version__
 from janagent.fetch.faults import Code, FetchError
 from janagent.fetch.plan import RemoteFile
+from janagent.fetch.statuses import trouble
 
 READ_BYTES = 512 << 10
 MAX_REDIRECTS = 10
@@ -103,7 +104,7 @@ class Client:
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             read_bufsize=READ_BYTES,
-            trust_env=True,
+            trust_env=False,  # it would take names and passwords for any host from ~/.netrc as well
         )
         return self
 
@@ -148,7 +149,19 @@ class Client:
     async def _send(self, url: URL, headers: dict[str, str], *, is_hub: bool) -> aiohttp.ClientResponse:
         assert self._session is not None
         secret = self._auth.headers(url) if is_hub else {}
-        return await self._session.get(url, headers={**headers, **secret}, allow_redirects=False)
+        return await self._session.get(
+            url, headers={**headers, **secret}, allow_redirects=False, proxy=proxy_for(url)
+        )
+
+
+def proxy_for(url: URL) -> URL | None:
+    """The proxy that the environment names for this address (`HTTPS_PROXY`, `NO_PROXY` ...), perhaps with
+    its own user and password; None for a direct connection."""
+    said = getproxies().get(url.scheme, "")
+    if not said or (url.host is not None and proxy_bypass(url.host)):
+        return None
+    proxy = URL(said if "://" in said else f"http://{said}")
+    return proxy if proxy.host else None
 
 
 class _network_faults:
@@ -212,12 +225,11 @@ def refusal(response: aiohttp.ClientResponse, source: Source) -> FetchError:
         return FetchError(Code.NOT_A_MODEL, f"{name}, as {host} sends it, is empty", is_permanent=True)
     if status == 416:
         return FetchError(Code.CHANGED, f"{name} on {host} is shorter than it was")
-    if status == 429:
-        wait_s = _retry_after_s(response)
-        return FetchError(Code.RATE_LIMITED, f"{host} asks to slow down (429)", retry_after_s=wait_s)
-    if status >= 500 or status in (408, 425):
-        wait_s = _retry_after_s(response)
-        return FetchError(Code.SERVER_ERROR, f"{host} is in trouble ({status})", retry_after_s=wait_s)
+    if (passing := trouble(status, response.headers, host=str(host))) is not None:
+        return passing
+    if source.is_hub and response.url.origin() != source.url.origin() and status in (401, 403, 407):
+        words = f"{host}, where the hub keeps {name}, does not give it now ({status})"
+        return FetchError(Code.SERVER_ERROR, words)  # a signature or a network, nothing about the repo
     if told == "GatedRepo" or (status == 403 and source.is_hub):
         words = f"{page} is gated: accept its terms there, and set HF_TOKEN to a token of that account"
         return FetchError(Code.GATED, words, is_permanent=True)
@@ -231,15 +243,3 @@ def refusal(response: aiohttp.ClientResponse, source: Source) -> FetchError:
         words = f"{host} has no file {name} ({status})"
         return FetchError(Code.FILE_NOT_FOUND, words, is_permanent=True, name=name)
     return FetchError(Code.SERVER_ERROR, f"{host} refuses {name} ({status})", is_permanent=True)
-
-
-def _retry_after_s(response: aiohttp.ClientResponse) -> float | None:
-    """Seconds, or a date (RFC 9110, section 10.2.3); the server's own clock tells how far that is."""
-    said = response.headers.get("Retry-After", "").strip()
-    if said.isascii() and said.isdecimal():
-        return float(said)
-    try:
-        now = parsedate_to_datetime(response.headers.get("Date", ""))
-        return max(0.0, (parsedate_to_datetime(said) - now).total_seconds())
-    except (ValueError, TypeError):
-        return None

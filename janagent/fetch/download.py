@@ -5,6 +5,7 @@ no connection works on the file any more. Neighbours: `transfer` runs connection
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -13,6 +14,7 @@ from janagent.fetch import cache
 from janagent.fetch.client import Answer, Source
 from janagent.fetch.disk import disk_faults
 from janagent.fetch.faults import Code, FetchError
+from janagent.fetch.noting import Noting
 from janagent.fetch.part import (
     Digest,
     Found,
@@ -37,6 +39,7 @@ T = TypeVar("T")
 SEGMENT_BYTES = 2 << 20
 """What one request asks for; times the connections, the most that a kill can cost."""
 HASH_STEP_BYTES = 4 << 20
+LARGEST_BYTES = 1 << 44
 MAX_RESTARTS = 3
 MAX_CUTS = 5
 OTHERS_POLL_S = 0.5
@@ -59,9 +62,9 @@ class Download:
     def __init__(self, file: RemoteFile, *, place: Place, record: Record, earlier: Entry | None) -> None:
         """`earlier` is what a record says of an earlier fetch of this very file. Raises FetchError."""
         self.file = file
-        self.target = place.locate(file.name)
         self.source = Source(file)
-        self.part = Part(self.target, place)
+        self.part = Part(file, place)
+        self.target = self.part.target
         self.etag = earlier.etag if earlier is not None else None
         self.is_opened = self.is_open = self.is_placed = False
         self._record = record
@@ -81,6 +84,7 @@ class Download:
         self._active = self._restarts = self._cuts = 0
         self._must_restart = False
         self._grown = asyncio.Event()
+        self._noting = Noting(file, part=self.part, record=record)
 
     @property
     def done_bytes(self) -> int:
@@ -152,11 +156,12 @@ class Download:
             remove_part(self.part.path, self._earlier.inode)
 
     def _take_up(self, theirs: Sequence[Entry]) -> None:
-        """Go on with what is there if that is ours, or of another fetch that wants the same. Raises OSError,
+        """Go on with what is there if that is ours, or of another fetch that wants the same. What nobody
+        counts on is emptied: the name says that it is of a fetch whose record was lost. Raises OSError,
         FetchError."""
         inode = self.part.inode
         known = [entry for entry in (self._earlier, *theirs) if entry is not None and entry.inode == inode]
-        if not known and self.part.size_bytes:
+        if not known and self._record.is_anothers(inode):
             self.part.close()
             words = f"{self.part.path} belongs to another download: finish it or remove that file"
             raise FetchError(Code.IN_THE_WAY, words)
@@ -179,6 +184,9 @@ class Download:
 
     def close(self) -> None:
         """Leave the `.part` for a later fetch, if there is anything in it."""
+        if self.part.fd >= 0:
+            with contextlib.suppress(OSError, FetchError):  # its disk is gone: it is fetched again
+                self._noting.flush()
         if self.done_bytes:
             self.part.close()
         else:
@@ -204,6 +212,9 @@ class Download:
         size, total = self.size_bytes, answer.total_bytes
         if total is not None and self.file.size_bytes not in (None, total):
             words = f"{self.file.name} should have {self.file.size_bytes:,} bytes, its server has {total:,}"
+            raise FetchError(Code.WRONG_LENGTH, words)
+        if total is not None and total > LARGEST_BYTES:
+            words = f"the server of {self.file.name} announces {total:,} bytes, which nobody can keep"
             raise FetchError(Code.WRONG_LENGTH, words)
         if is_other or (self._is_known and total is not None and size not in (0, total)):
             raise self._changed()
@@ -256,7 +267,7 @@ class Download:
         first, last = self.ranges.add(start, end)
         span.position = end
         low = max(first, start - start % BLOCK_BYTES)
-        self._record.mark(self.file.name, low, min(last, end + BLOCK_BYTES))
+        self._noting.add(low, min(last, end + BLOCK_BYTES), grown_bytes=end - start)
 
     def end_here(self, span: Span) -> None:
         """The body ended; a file of unknown length is as long as this."""
@@ -269,7 +280,9 @@ class Download:
         """A connection is done with `span`. Raises FetchError if the file changes all the time."""
         self._active -= 1
         if self.ranges is not None:
-            is_cut = self._is_sequential and span.position < span.end
+            is_cut = (
+                self._is_sequential and 0 < span.position < span.end
+            )  # one that was refused has cost nothing
             self.ranges.give_back(span)
             if is_cut:
                 self._must_restart = True
@@ -280,6 +293,7 @@ class Download:
 
     async def restart(self) -> None:
         """Forget all that is there."""
+        self._must_restart = True  # nobody is given a range before the file is empty
         self._restarts += 1
         if self._cuts > MAX_CUTS:
             words = f"{self.file.name}: its server cannot resume, and broke off {self._cuts} times"
@@ -289,6 +303,7 @@ class Download:
             words = f"{self.file.name} changes on its server again and again: try later"
             raise FetchError(Code.CHANGED, words)
         self.etag, self._is_known, self._is_resumed = None, False, False
+        self._noting.forget()
         size = self.file.size_bytes
         self.ranges = None if size is None else Ranges(size)
         name = self.file.name
@@ -308,9 +323,7 @@ class Download:
             prefix = ranges.prefix if ranges is not None else 0
             if prefix - hashed >= HASH_STEP_BYTES or (ranges is not None and prefix == ranges.size_bytes):
                 end = min(prefix, hashed + 8 * HASH_STEP_BYTES)
-                if expected(self.file) is not None:
-                    with disk_faults(self.part.path):
-                        await in_thread(feed, digest, self.part.fd, hashed, end)
+                await self._hash(digest, hashed, end, of=ranges)
                 hashed = end
             else:
                 self._grown.clear()
@@ -324,6 +337,17 @@ class Download:
             await in_thread(self._place, ranges.size_bytes)
         self.is_placed = True
         return None
+
+    async def _hash(self, digest: Digest, start: int, end: int, *, of: Ranges | None) -> None:
+        """Hash these bytes of the version `of`; no matter what is wrong with them once there is another."""
+        if expected(self.file) is None:
+            return
+        try:
+            with disk_faults(self.part.path):
+                await in_thread(feed, digest, self.part.fd, start, end)
+        except FetchError:
+            if of is self.ranges:
+                raise
 
     def _place(self, size_bytes: int) -> None:
         try:

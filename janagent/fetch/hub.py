@@ -9,7 +9,7 @@ importers ask, `plan` has the types.
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -29,6 +29,7 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError:
 from janagent.fetch.cache import blob
 from janagent.fetch.faults import Code, FetchError
 from janagent.fetch.plan import RemoteFile
+from janagent.fetch.statuses import trouble
 
 HUGGING_FACE = "https://huggingface.co"
 TIMEOUT_S = 30.0
@@ -42,10 +43,12 @@ class Hub:
     token: str | None = None
     cache: Path = Path(HF_HUB_CACHE)
     """Where huggingface_hub keeps what it downloads (`HF_HUB_CACHE`, `HF_HOME`)."""
+    shown: Callable[[tuple[RemoteFile, ...]], tuple[RemoteFile, ...]] = tuple
+    """What of a repo's files is to be seen: all."""
 
     async def repo_files(self, repo: str, *, revision: str | None = None) -> tuple[RemoteFile, ...]:
         """All files of a repo, with addresses that stay at the commit of now. Names are not checked yet."""
-        return await asyncio.to_thread(self._repo_files, repo, revision)
+        return self.shown(await asyncio.to_thread(self._repo_files, repo, revision))
 
     def _repo_files(self, repo: str, revision: str | None) -> tuple[RemoteFile, ...]:
         api = HfApi(endpoint=self.endpoint, token=self.token or False, library_name="janagent")
@@ -53,6 +56,12 @@ class Hub:
             info = api.model_info(repo, revision=revision, files_metadata=True, timeout=TIMEOUT_S)
         except (HTTPError, HFValidationError, OSError) as error:
             raise self._in_words(error, repo, revision) from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:  # a web page, or other JSON
+            words = (
+                f"{self.endpoint} answers, but not like a hub: check `hub_endpoint` or HF_ENDPOINT, and "
+                "whether this network wants you to sign in"
+            )
+            raise FetchError(Code.SERVER_ERROR, words) from error
         commit = info.sha or revision or "main"
         name = info.id or repo
         return tuple(
@@ -109,8 +118,8 @@ def open_hub(endpoint: str | None, environment: Mapping[str, str] = os.environ) 
 
 
 def _of_status(status: int, headers: Mapping[str, str], page: str, host: str) -> FetchError:
-    after = headers.get("Retry-After", "")
-    retry_after_s = float(after) if after.isdecimal() else None
+    if (passing := trouble(status, headers, host=host)) is not None:
+        return passing
     if status == 401:
         words = f"{host} does not accept the token; set HF_TOKEN to a valid one"
         return FetchError(Code.UNAUTHORIZED, words, is_permanent=True)
@@ -119,12 +128,6 @@ def _of_status(status: int, headers: Mapping[str, str], page: str, host: str) ->
             f"{host} forbids access; accept the terms at {page} and set HF_TOKEN to a token that may read it"
         )
         return FetchError(Code.GATED, words, is_permanent=True)
-    if status == 429:
-        words = f"{host} takes no more requests for now; a token in HF_TOKEN raises the limit"
-        return FetchError(Code.RATE_LIMITED, words, retry_after_s=retry_after_s)
-    if status >= 500:
-        words = f"{host} answered {status}; trying again later may help"
-        return FetchError(Code.SERVER_ERROR, words, retry_after_s=retry_after_s)
     return FetchError(
         Code.BAD_ORIGIN, f"{host} answered {status} for {page}; check the origin", is_permanent=True
     )

@@ -11,7 +11,6 @@ Neighbours: `source` reads the addresses, `hub` lists the repo, `quantizations` 
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from janagent.children.wire import MEMORY_SETTINGS, FetchSpec
@@ -20,6 +19,7 @@ from janagent.fetch.client import Auth
 from janagent.fetch.faults import Code, FetchError
 from janagent.fetch.hub import Hub
 from janagent.fetch.names import checked
+from janagent.fetch.nearest import nearest
 from janagent.fetch.peek import beginning, header_of
 from janagent.fetch.plan import Plan, RemoteFile
 from janagent.fetch.quantizations import (
@@ -212,9 +212,7 @@ def _no_model(source: Source, files: Sequence[RemoteFile]) -> FetchError:
 
 
 def _refuse(name: str, files: Sequence[RemoteFile]) -> None:
-    names = [file.name for file in files]
-    near = get_close_matches(name, names, n=3, cutoff=0.3) or names[:3]
-    words = f"the repo holds no {name}; the nearest names are {', '.join(near)}"
+    words = f"the repo holds no {name}; {nearest(name, [file.name for file in files])}"
     raise FetchError(Code.FILE_NOT_FOUND, words, is_permanent=True)
 
 

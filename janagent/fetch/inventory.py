@@ -1,10 +1,9 @@
-"""What of a plan is there already, and what is there in the end: before and after a transfer.
+"""What of a plan is there already, and whether there is room for the rest.
 
 Blocks on the disk, runs in a thread. Neighbours: `transfer` brings what is missing, `record` remembers.
 """
 
 import contextlib
-import hashlib
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
@@ -14,11 +13,11 @@ from pathlib import Path
 from janagent.fetch.disk import disk_faults
 from janagent.fetch.download import Download
 from janagent.fetch.faults import Code, FetchError
-from janagent.fetch.part import SUFFIX, Found, look_at
+from janagent.fetch.part import Found, look_at
 from janagent.fetch.place import Place
 from janagent.fetch.plan import RemoteFile
 from janagent.fetch.record import Entry, Record
-from janagent.folder.brought import remember
+from janagent.folder.brought import is_own
 from janagent.folder.records import remove_part
 
 log = logging.getLogger(__name__)
@@ -41,8 +40,8 @@ def take_stock(files: Sequence[RemoteFile], *, folder: Path, record: Record) -> 
     placed_bytes = 0
     for file in files:
         target, old = place.locate(file.name), _same(file, earlier)
-        entry = Entry(file.name, file.size_bytes, file.sha256, file.git_sha1, _source(file))
-        found = look_at(file, target, is_trusted=old is not None and old.is_placed)
+        entry = Entry(file.name, file.size_bytes, file.sha256, file.git_sha1, file.source)
+        found = _look(file, target, old=old, earlier=earlier.get(file.name), record=record)
         if found is not Found.NOTHING or old is None:  # brought since, or of another version
             _drop(target, earlier.get(file.name))
         if found is Found.OTHER:
@@ -59,41 +58,63 @@ def take_stock(files: Sequence[RemoteFile], *, folder: Path, record: Record) -> 
     for name in earlier.keys() - {file.name for file in files}:
         with contextlib.suppress(FetchError):
             _drop(place.locate(name), earlier[name])
-    check_space(downloads, folder)
+    check_space(downloads, folder, is_begin=True)
     kept = {d.file.name: d.kept for d in downloads}
     with disk_faults(folder):
         record.begin(entries, kept)
     return Inventory(tuple(downloads), placed_bytes)
 
 
-def conclude(record: Record) -> None:
-    """All is in place: remember what that is, and nothing is unfinished any more. Raises OSError.
+def _look(
+    file: RemoteFile, target: Path, *, old: Entry | None, earlier: Entry | None, record: Record
+) -> Found:
+    """What is there. Another version of it that this very fetch had brought goes: the repo has changed
+    since. Raises FetchError."""
+    try:
+        found = look_at(file, target, is_trusted=old is not None and old.is_placed)
+    except FetchError:
+        if not _is_outdated(earlier, record):
+            raise
+        found = Found.OTHER
+    if found is Found.OTHER and _is_outdated(earlier, record):
+        log.info("%s is of an earlier version of the repo: it is fetched anew", target)
+        with disk_faults(target):
+            target.unlink()
+        return Found.NOTHING
+    return found
 
-    Of a single model file the folder itself tells whose it is.
-    """
-    files = record.brought()
-    if len(files) != 1 or not files[0].name.lower().endswith(".gguf"):
-        try:
-            remember(record.models, record.key, files)
-        except OSError as error:  # no reason to call the fetch a failure
-            log.warning("what was fetched is not remembered for a later removal: %s", error)
-    record.remove()
+
+def _is_outdated(earlier: Entry | None, record: Record) -> bool:
+    return earlier is not None and earlier.is_placed and is_own(record.models, record.key, earlier.name)
 
 
-def check_space(downloads: Sequence[Download], folder: Path) -> None:
-    """Raises FetchError when the disk has no room for what is missing."""
-    missing = sum(d.size_bytes - d.done_bytes for d in downloads if d.file.cached is None)  # those are linked
+def check_space(downloads: Sequence[Download], folder: Path, *, is_begin: bool = False) -> None:
+    """Raises FetchError when the disk has no room for what is missing. What this machine has elsewhere is
+    linked; from another disk it is copied, which counts at the beginning."""
+    missing = 0
     with disk_faults(folder):
+        for download in downloads:
+            if download.file.cached is None or (
+                is_begin and not _is_on_disk_of(folder, download.file.cached)
+            ):
+                missing += max(0, download.size_bytes - download.done_bytes)  # the size may not be known
         free = shutil.disk_usage(folder).free
     if missing > free:
         words = f"{missing:,} bytes are still to come, but the disk of {folder} has only {free:,} left"
         raise FetchError(Code.DISK_FULL, words)
 
 
+def _is_on_disk_of(folder: Path, cached: Path) -> bool:
+    try:
+        return cached.stat().st_dev == folder.stat().st_dev
+    except FileNotFoundError:
+        return False
+
+
 def _drop(target: Path, entry: Entry | None) -> None:
     """Remove the `.part` of an earlier fetch of ours, never anybody else's."""
     if entry is not None:
-        remove_part(target.with_name(target.name + SUFFIX), entry.inode)
+        remove_part(target.with_name(entry.part.rpartition("/")[2]), entry.inode)
 
 
 def _same(file: RemoteFile, earlier: Mapping[str, Entry]) -> Entry | None:
@@ -104,9 +125,4 @@ def _same(file: RemoteFile, earlier: Mapping[str, Entry]) -> Entry | None:
     if file.size_bytes is not None and entry.size_bytes != file.size_bytes:
         return None
     has_hash = file.sha256 is not None or file.git_sha1 is not None
-    return entry if has_hash or (entry.source == _source(file) and entry.etag is not None) else None
-
-
-def _source(file: RemoteFile) -> str:
-    """Tells URLs apart without keeping the secrets that one may carry."""
-    return hashlib.sha256(file.url.encode()).hexdigest()[:16]
+    return entry if has_hash or (entry.source == file.source and entry.etag is not None) else None

@@ -1,9 +1,10 @@
 """A file that is not there: which others the repo holds instead.
 
-Neighbours: `importers` refuses names that the list of a repo lacks; this is for a file that its server lacks
-although the list had it, or that changed since.
+Neighbours: `importers` refuses names that the list of a repo lacks; `with_nearest` is for a file that its
+server lacks although the list had it, or that changed since.
 """
 
+from collections.abc import Sequence
 from difflib import get_close_matches
 
 from janagent.children.wire import FetchSpec
@@ -12,6 +13,12 @@ from janagent.fetch.hub import Hub
 from janagent.fetch.source import parse
 
 MOST = 3
+
+
+def nearest(name: str, names: Sequence[str]) -> str:
+    """Which of `names` may have been meant, as the end of a sentence."""
+    near = get_close_matches(name, names, n=MOST, cutoff=0.3) or names[:MOST]
+    return f"the nearest names are {', '.join(near)}" if near else "the repo holds nothing else"
 
 
 async def with_nearest(error: FetchError, *, spec: FetchSpec, hub: Hub) -> FetchError:
@@ -26,7 +33,5 @@ async def with_nearest(error: FetchError, *, spec: FetchSpec, hub: Hub) -> Fetch
             files = await hub.repo_files(source.repo, revision=source.revision)
         except FetchError:
             return error
-        names = [file.name for file in files if file.name != error.name]
-        near = get_close_matches(error.name, names, n=MOST, cutoff=0.3) or names[:MOST]
-        hint = f"the nearest in the repo are {', '.join(near)}" if near else "the repo holds nothing else"
+        hint = nearest(error.name, [file.name for file in files if file.name != error.name])
     return FetchError(error.code, f"{error.message}; {hint}", is_permanent=error.is_permanent)

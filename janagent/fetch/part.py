@@ -1,4 +1,4 @@
-"""One file on disk while it is fetched: `<name>.part` beside its target, and the way to its name.
+"""One file on disk while it is fetched: a `.part` beside its target, and the way to its name.
 
 Everything here blocks and runs in threads. Knows nothing of servers. Neighbours: `download`, `place`, `disk`.
 """
@@ -25,7 +25,6 @@ from janagent.folder.modelsets import has_binary_suffix
 
 log = logging.getLogger(__name__)
 
-SUFFIX = ".part"
 READ_BYTES = 1 << 20
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL})
 _STAND_INS = frozenset({Kind.LFS_POINTER, Kind.HTML, Kind.EMPTY})
@@ -162,9 +161,10 @@ def is_own(path: Path, inode: int | None) -> bool:
 class Part:
     """An open `.part`, locked against other fetchers until it is closed."""
 
-    def __init__(self, target: Path, place: Place) -> None:
-        self.target = target
-        self.path = target.with_name(target.name + SUFFIX)
+    def __init__(self, file: RemoteFile, place: Place) -> None:
+        """Raises FetchError."""
+        self.target = place.locate(file.name)
+        self.path = place.folder / file.part
         self._place = place
         self._fd = -1
 
@@ -228,6 +228,11 @@ class Part:
             while data:
                 written = os.pwrite(self._fd, data, offset)
                 data, offset = data[written:], offset + written
+
+    def sync(self) -> None:
+        """Have all that was written on the disk. Raises FetchError."""
+        with disk_faults(self.path):
+            os.fdatasync(self._fd)
 
     def empty(self) -> None:
         """Start anew. Raises FetchError."""

@@ -4,10 +4,12 @@ Knows nothing of how files are transferred. Neighbours: `importers` and `direct`
 a repo holds, `transfer` carries a plan out.
 """
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from janagent.folder.defaults import NO_DEFAULTS, Defaults
+from janagent.folder.records import part_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,16 @@ class RemoteFile:
     git_sha1: str | None = None
     is_hub: bool = False
     cached: Path | None = None
+
+    @property
+    def source(self) -> str:
+        """Tells URLs apart without keeping the secrets that one may carry."""
+        return hashlib.sha256(self.url.encode()).hexdigest()[:16]
+
+    @property
+    def part(self) -> str:
+        """The path of the unfinished file, below the same folder."""
+        return part_name(self.name, self.sha256 or self.git_sha1 or self.source)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ and names.
 
 import contextlib
 import json
+import logging
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,9 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from janagent.fetch.ranges import Interval
-from janagent.folder.brought import Brought
+from janagent.folder import brought
 from janagent.folder.listing import join, parent
+from janagent.folder.records import open_fetches, part_name
 
+log = logging.getLogger(__name__)
 BLOCK_BYTES = 1 << 20
 
 
@@ -39,6 +42,11 @@ class Entry:
     """It was verified and has its name."""
     blocks: str = ""
     """As it was when the record was read; empty in one that is being written."""
+
+    @property
+    def part(self) -> str:
+        """The path of its `.part`, below the same folder."""
+        return part_name(self.name, self.sha256 or self.git_sha1 or self.source)
 
     @property
     def identity(self) -> tuple[object, ...] | None:
@@ -68,6 +76,7 @@ class Record:
         self.key = key
         self._artifact_key = artifact_key
         self._lock = threading.Lock()
+        self._memory_lock = threading.Lock()
         self._fd: int | None = None
         self._entries: dict[str, Entry] = {}
         self._blocks: dict[str, bytearray] = {}
@@ -77,11 +86,11 @@ class Record:
         """What an earlier fetch left, by name. Nothing if there is none, or it cannot be read."""
         return self._read()[1]
 
-    def wanted(self) -> frozenset[str]:
-        """The names of all files that an earlier fetch for the same manifest decided on; none if there was
-        none, or the manifest asked for something else then."""
+    def wanted(self) -> tuple[Entry, ...]:
+        """All files that an earlier fetch for the same manifest decided on; none if there was none, or the
+        manifest asked for something else then."""
         artifact_key, entries = self._read()
-        return frozenset(entries) if artifact_key == self._artifact_key else frozenset()
+        return tuple(entries.values()) if artifact_key == self._artifact_key else ()
 
     def _read(self) -> tuple[str, dict[str, Entry]]:
         try:
@@ -109,6 +118,11 @@ class Record:
                 there = [entry for entry in entries if join(folder, entry.name) == place]
                 found += [entry for entry in there if entry.identity == mine.identity]
         return found
+
+    def is_anothers(self, inode: int) -> bool:
+        """Whether another model's fetch counts on this `.part`."""
+        others = (fetch for fetch in open_fetches(self.models).values() if fetch.key != self.key)
+        return any(inode in fetch.inodes for fetch in others)
 
     def begin(self, entries: Iterable[Entry], done: Mapping[str, Iterable[Interval]]) -> None:
         """Write it: these files are wanted, and `done` of them is there. Raises OSError."""
@@ -140,11 +154,13 @@ class Record:
                 self._write()
 
     def placed(self, name: str) -> None:
-        """The file has its name. Raises OSError."""
+        """The file has its name. It goes with the model from now on, whatever becomes of the other files.
+        Raises OSError."""
         with self._lock:
             self._entries[name].is_placed = True
             if self._fd is not None:
                 os.pwrite(self._fd, b"1", self._offsets[name] - len(_PLACED))
+        self.remember([name])
 
     def mark(self, name: str, start: int, end: int) -> None:
         """The bytes from `start` to `end` are written. Raises OSError."""
@@ -153,13 +169,29 @@ class Record:
             if first < last and self._fd is not None:
                 os.pwrite(self._fd, bytes(self._blocks[name][first:last]), self._offsets[name] + first)
 
-    def brought(self) -> list[Brought]:
-        """The wanted files as they are now; those that this fetch wrote have the inode of their `.part`."""
+    def remember(self, names: Iterable[str]) -> None:
+        """Note these wanted files, as they are now, for a removal of the model (`folder.brought`). Those that
+        this fetch wrote have the inode of their `.part`.
+
+        Of a single model file the folder itself tells whose it is.
+        """
+        if len(self._entries) == 1 and next(iter(self._entries)).lower().endswith(".gguf"):
+            return
         folder, found = self.models / parent(self.key), []
-        for entry in self._entries.values():
-            with contextlib.suppress(OSError):  # somebody took it away again
-                found.append(Brought.of(entry.name, folder / entry.name, inode=entry.inode))
-        return found
+        with self._memory_lock:
+            for name in names:
+                with contextlib.suppress(OSError):  # somebody took it away again
+                    inode = self._entries[name].inode
+                    found.append(brought.Brought.of(name, folder / name, inode=inode))
+            try:
+                brought.remember(self.models, self.key, found)
+            except OSError as error:  # no reason to call the fetch a failure
+                log.warning("what was fetched is not remembered for a later removal: %s", error)
+
+    def conclude(self) -> None:
+        """All is in place: remember what that is, and nothing is unfinished any more. Raises OSError."""
+        self.remember(self._entries)
+        self.remove()
 
     def close(self) -> None:
         """Leave it for a later fetch."""
@@ -205,8 +237,7 @@ class Record:
             view = memoryview(text)
             while view:
                 view = view[os.write(fd, view) :]
-            if is_first:  # before any of the files: they must never be there without it
-                os.fsync(fd)
+            os.fsync(fd)  # before any of the files: they must never be there without it
             os.replace(self._draft, self._path)
         except BaseException:
             os.close(fd)

@@ -5,42 +5,39 @@ up again must not choose anew because one of them changed, or it would drop what
 `importers` makes the plan, `record` knows the old one.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from janagent.children.wire import FetchSpec
 from janagent.fetch.hub import Hub
 from janagent.fetch.importers import make_plan
 from janagent.fetch.plan import Plan, RemoteFile
 from janagent.fetch.quantizations import is_gguf
-from janagent.fetch.record import Record
+from janagent.fetch.record import Entry, Record
 
 
 async def plan_for(spec: FetchSpec, hub: Hub, record: Record) -> Plan:
     """What to fetch for `spec`: what `record` says was chosen, while the repo still has it; else what suits
     best now. Raises FetchError."""
-    chosen = frozenset(name for name in record.wanted() if name.lower().endswith(".gguf"))
+    chosen = {entry.name: entry for entry in record.wanted() if entry.name.lower().endswith(".gguf")}
     if not chosen or spec.download_url or spec.files:
         return await make_plan(spec, hub)
-    of_hub = {field.name: getattr(hub, field.name) for field in fields(hub)}
-    plan = await make_plan(spec, _Narrowed(**of_hub, chosen=chosen))
-    if {file.name for file in plan.files if is_gguf(file)} != chosen:
+    plan = await make_plan(spec, replace(hub, shown=lambda files: narrowed(files, chosen.values())))
+    if {file.name for file in plan.files if is_gguf(file)} != chosen.keys():
         return plan
     return replace(plan, note=f"going on with what was chosen before: {', '.join(sorted(chosen))}")
 
 
-def narrowed(files: Sequence[RemoteFile], chosen: frozenset[str]) -> tuple[RemoteFile, ...]:
+def narrowed(files: Sequence[RemoteFile], chosen: Iterable[Entry]) -> tuple[RemoteFile, ...]:
     """`files` without the models that were not chosen; all of them if one that was is no longer there."""
-    if not chosen <= {file.name for file in files}:
+    kept = [next((file for file in files if _is_same(file, entry)), None) for entry in chosen]
+    if None in kept:
         return tuple(files)
-    return tuple(file for file in files if file.name in chosen or not is_gguf(file))
+    return tuple(file for file in files if file in kept or not is_gguf(file))
 
 
-@dataclass(frozen=True, slots=True)
-class _Narrowed(Hub):
-    """A hub that shows no alternatives to what was chosen."""
-
-    chosen: frozenset[str] = frozenset()
-
-    async def repo_files(self, repo: str, *, revision: str | None = None) -> tuple[RemoteFile, ...]:
-        return narrowed(await Hub.repo_files(self, repo, revision=revision), self.chosen)
+def _is_same(file: RemoteFile, entry: Entry) -> bool:
+    """A file that was chosen may have been moved out of its folder; then its content tells which it was."""
+    if entry.sha256 is None or file.sha256 is None or entry.name == file.name:
+        return entry.name == file.name
+    return entry.sha256 == file.sha256 and entry.name == file.name.rpartition("/")[2]

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from urllib.parse import quote, unquote, urlsplit
 
 from janagent.folder.modelsets import has_binary_suffix
-from janagent.folder.origin import is_origin, is_repo
+from janagent.folder.origin import HUB_HOSTS, is_origin, is_repo
 
-_HUGGING_FACE = frozenset({"huggingface.co", "www.huggingface.co", "hf.co"})
 _REPO_PATH = re.compile(
     r"/([^/]+/[^/@]+)(?:@([^/]+))?(?:/tree/([^/]+)(?:/.*)?|/(?:blob|resolve|raw)/([^/]+)(?:/(.+?))?)?/?"
 )
@@ -37,7 +36,7 @@ def parse(text: str, *, endpoint: str) -> Source | None:
             return None
         text = f"https://{text}"
     parts = urlsplit(text)
-    if parts.hostname in _HUGGING_FACE or parts.netloc == urlsplit(endpoint).netloc:
+    if parts.hostname in HUB_HOSTS or parts.netloc == urlsplit(endpoint).netloc:
         match = _REPO_PATH.fullmatch(parts.path)
         if match is not None and is_repo(match[1]):
             revision = match[2] or match[3] or match[4] or ""

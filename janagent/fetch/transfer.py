@@ -15,7 +15,7 @@ from janagent.fetch.client import Answer, Auth, Client
 from janagent.fetch.disk import disk_faults
 from janagent.fetch.download import Download, in_thread
 from janagent.fetch.faults import Code, FetchError
-from janagent.fetch.inventory import Inventory, check_space, conclude, take_stock
+from janagent.fetch.inventory import Inventory, check_space, take_stock
 from janagent.fetch.plan import RemoteFile
 from janagent.fetch.ranges import Span
 from janagent.fetch.record import Record
@@ -49,6 +49,17 @@ class Progress:
     files: int
 
 
+def pause_s(limits: Limits, tries: int, *, asked_s: float | None) -> float:
+    """How long to wait after `tries` failures in a row; `asked_s` is what the server named.
+
+    Never the same twice: of many who were turned away together, not all come back together.
+    """
+    if asked_s is not None:
+        return asked_s * random.uniform(1.0, 1.1)
+    longest_s: float = min(limits.longest_backoff_s, limits.backoff_s * 2 ** min(tries - 1, 16))
+    return longest_s * random.uniform(0.5, 1.0)
+
+
 async def transfer(
     files: Sequence[RemoteFile],
     *,
@@ -57,13 +68,16 @@ async def transfer(
     auth: Auth,
     told: Callable[[Progress], None],
     limits: Limits | None = None,
+    at_end: Callable[[], None] = lambda: None,
 ) -> None:
-    """Bring `files` into `folder`; what is there and right stays. Raises FetchError."""
+    """Bring `files` into `folder`; what is there and right stays. `at_end` is called in a thread when all is
+    in place and the record still tells that the fetch has not ended. Raises FetchError."""
     stock = await in_thread(lambda: take_stock(files, folder=folder, record=record))
     work = _Transfer(stock, folder=folder, auth=auth, told=told, limits=limits or Limits())
     await work.run(len(files))
+    await in_thread(at_end)
     with disk_faults(folder):
-        await in_thread(conclude, record)
+        await in_thread(record.conclude)
 
 
 async def _outcome(work: Coroutine[None, None, None]) -> FetchError | None:
@@ -223,10 +237,8 @@ class _Transfer:
     async def _wait_after(self, error: FetchError, tries: int) -> None:
         """Until it makes sense to try again; raises `error` when it makes none."""
         limits, now = self._limits, asyncio.get_running_loop().time()
-        longest = min(limits.longest_backoff_s, limits.backoff_s * 2 ** min(tries - 1, 16))
-        wait_s = longest * random.uniform(0.5, 1.0)
+        wait_s = pause_s(limits, tries, asked_s=error.retry_after_s)
         if error.retry_after_s is not None:
-            wait_s = error.retry_after_s * random.uniform(1.0, 1.1)
             self._not_before = max(self._not_before, now + error.retry_after_s)
         if not error.is_passing or now + wait_s - self._heard_at > limits.give_up_s:
             raise error

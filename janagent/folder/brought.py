@@ -1,8 +1,8 @@
-"""What finished fetches wrote, remembered below `models`: a model that is deleted takes it along.
+"""What fetches wrote, remembered below `models`: a model that is deleted takes it along.
 
 That is section 3 of the contract. Only what is still as the fetch left it (size, mtime and inode) counts as
 written by it. Models that want the same file share it; the last of them takes it away. Neighbours: a fetcher
-writes, `executor` asks before a removal, `records` holds the fetches that have not ended.
+writes, file by file, `executor` asks before a removal, `records` holds the fetches that have not ended.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ _LARGEST_BYTES = 16 << 20
 
 @dataclass(frozen=True, slots=True)
 class Brought:
-    """One file of a finished fetch, as it was then. `is_written`: by that fetch, not found in place."""
+    """One file that a fetch brought, as it was then. `is_written`: by that fetch, not found in place."""
 
     name: str
     size_bytes: int
@@ -91,6 +91,16 @@ def written_for(models: Path, key: str, *, used: Container[str] = ()) -> list[Pa
         if not _handed_over(file, join(parent(key), file.name), models=models, others=others):
             found.append(path)
     return found
+
+
+def is_own(models: Path, key: str, name: str) -> bool:
+    """Whether the file `name` is as a fetch for `key` wrote it, and wanted by no other model's fetch."""
+    place = join(parent(key), name)
+    for path, other in _memories(models):
+        if other != key and any(join(parent(other), file.name) == place for file in _read(path, other)):
+            return False
+    mine = (file for file in _read(memory_path(models, key), key) if file.name == name)
+    return any(file.is_written and file.is_unchanged(models / place) for file in mine)
 
 
 def _handed_over(

@@ -14,7 +14,7 @@ _OWNER_REPO = re.compile(
 _BARE_HOST = re.compile(r"(?:localhost|[\w-]+(?:\.[\w-]+)+)(?::[0-9]{1,5})?(?:[/?#]\S*)?", re.ASCII)
 _URL = re.compile(r"https?://[^\s/?#]+\S*", re.ASCII | re.IGNORECASE)
 _HUB_FILE = re.compile(r"/[^/]+/[^/]+/(?:resolve|blob|raw)/[^/]+/(.+)")
-_HUB_HOSTS = frozenset({"huggingface.co", "hf.co", "www.huggingface.co"})
+HUB_HOSTS = frozenset({"huggingface.co", "hf.co", "www.huggingface.co"})
 _AZURE_DOMAINS = (
     ".openai.azure.com",
     ".openai.azure.us",
@@ -113,7 +113,7 @@ def _owner_and_repo(origin: str) -> tuple[str, str] | None:
     if parts is None:
         path = origin if is_repo(origin) else ""
     else:
-        path = parts.path.strip("/") if parts.hostname in _HUB_HOSTS else ""
+        path = parts.path.strip("/") if parts.hostname in HUB_HOSTS else ""
     names = path.split("/")
     return (names[0], names[1].partition("@")[0] if len(names) > 1 else "") if path else None
 
@@ -138,6 +138,6 @@ def download_name(download: str) -> str | None:
         return download.partition("?")[0] or None
     if (parts := _split(download)) is None:
         return None
-    if parts.hostname in _HUB_HOSTS and (match := _HUB_FILE.fullmatch(parts.path)) is not None:
+    if parts.hostname in HUB_HOSTS and (match := _HUB_FILE.fullmatch(parts.path)) is not None:
         return unquote(match[1])
     return unquote(parts.path.rpartition("/")[2]) or None

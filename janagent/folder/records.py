@@ -32,6 +32,8 @@ class OpenFetch:
     names: tuple[str, ...]
     inodes: tuple[int | None, ...]
     """Of the `.part` files that the fetch made, in the same order."""
+    parts: tuple[str, ...]
+    """Where these are, below the folder of the manifest."""
     path: Path
 
     def paths(self) -> frozenset[str]:
@@ -66,26 +68,47 @@ def _read(path: Path) -> OpenFetch | None:
         key, artifact_key, files = record["key"], str(record.get("artifact_key", "")), record["files"]
         names = tuple(str(file["name"]) for file in files)
         inodes = tuple(file.get("inode") for file in files)
+        parts = tuple(part_name(file["name"], _content_of(file)) for file in files)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     is_ours = isinstance(key, str) and path.name == record_path(path.parent, key).name
     if not is_ours or not all(map(is_file_name, names)):  # it came with somebody's folder
         return None
-    return OpenFetch(key, artifact_key, names, inodes, path)
+    return OpenFetch(key, artifact_key, names, inodes, parts, path)
+
+
+def part_name(name: str, content: str | None) -> str:
+    """The name of the unfinished file `name`. `content` is its hash, or that of its address: nobody else's
+    file has such a name, and one of ours is known even without its record."""
+    return f"{name}.{content[:8]}{PART}" if content else f"{name}{PART}"
+
+
+def _content_of(file: Mapping[str, object]) -> str | None:
+    said = file.get("sha256") or file.get("git_sha1") or file.get("source")
+    return said if isinstance(said, str) and said.isalnum() else None
 
 
 def discard(models: Path, key: str) -> None:
-    """Remove the record of `key` and the unfinished files that its fetch made. Files that have their name
-    stay, and so does a `.part` that is somebody else's, or that another fetch goes on with."""
+    """Remove the record of `key` and the unfinished files that its fetch made, with the folders below the
+    model's own that are empty then. Files that have their name stay (`brought` knows them), and so does a
+    `.part` that is somebody else's, or that another fetch goes on with. With one of ours that cannot be
+    removed the record stays too."""
     fetch = open_fetch(models, key)
+    are_parts_left = False
     if fetch is not None:
         folder = models / parent(key)
         others = [other for other in open_fetches(models).values() if other.key != key]
-        for name, inode in zip(fetch.names, fetch.inodes, strict=True):
+        for name, inode in zip(fetch.parts, fetch.inodes, strict=True):
             is_shared = inode is not None and any(inode in other.inodes for other in others)
-            part = folder / f"{name}{PART}"
-            if not is_shared and _is_inside(part, models):
+            part = folder / name
+            if is_shared:
+                continue
+            if _is_inside(part, models):
                 remove_part(part, inode)
+                _remove_folders_between(folder, part)
+            are_parts_left = are_parts_left or _is_there(part, inode)
+    if are_parts_left:
+        return
     record = record_path(models, key)
     for path in (record, record.with_suffix(".new")):  # the second: a rewrite that was cut off
         with contextlib.suppress(OSError):
@@ -93,6 +116,14 @@ def discard(models: Path, key: str) -> None:
     with contextlib.suppress(OSError):
         (models / FOLDER).rmdir()
         (models / FOLDER).parent.rmdir()
+
+
+def _remove_folders_between(folder: Path, path: Path) -> None:
+    for between in path.parents:
+        if folder not in between.parents:
+            return
+        with contextlib.suppress(OSError):
+            between.rmdir()
 
 
 def remove_part(part: Path, inode: int | None) -> None:
@@ -106,6 +137,12 @@ def remove_part(part: Path, inode: int | None) -> None:
                     part.unlink()
         finally:
             os.close(fd)
+
+
+def _is_there(path: Path, inode: int | None) -> bool:
+    with contextlib.suppress(OSError):
+        return path.lstat().st_ino == inode
+    return False
 
 
 def _is_inside(path: Path, models: Path) -> bool:

@@ -100,7 +100,7 @@ def remove_files(entry: ModelEntry, *, models: Path, also: Iterable[Path] = ()) 
         shutil.rmtree(trash, ignore_errors=True)
         _remove_if_empty(trash.parent)
     for folder in {path.parent for path in paths}:
-        _remove_empty_folders(folder, models=models)
+        remove_empty_folders(folder, models=models)
 
 
 def _put_back(moved: list[tuple[Path, Path]]) -> None:
@@ -118,7 +118,8 @@ def _make_trash(folder: Path, *, models: Path) -> Path:
     return Path(tempfile.mkdtemp(prefix=REMOVED, dir=place / TRASH))
 
 
-def _remove_empty_folders(folder: Path, *, models: Path) -> None:
+def remove_empty_folders(folder: Path, *, models: Path) -> None:
+    """Remove `folder` and those above it that are empty then, never `models`."""
     while folder != models and models in folder.parents and _remove_if_empty(folder):
         folder = folder.parent
 

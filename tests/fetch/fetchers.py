@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from janagent.children.wire import STATUS_FD_VARIABLE, FetchSpec, encode, parse_status
@@ -13,9 +14,15 @@ REPO = "owner/some-GGUF"
 
 
 def start(
-    hub: TestHub, folder: Path, *, env: dict[str, str] | None = None, **fields: object
+    hub: TestHub,
+    folder: Path,
+    *,
+    env: dict[str, str] | None = None,
+    before: Callable[[], None] | None = None,
+    **fields: object,
 ) -> tuple[subprocess.Popen[bytes], int]:
-    """A fetcher for `m.json` in `folder`, and the end of its status pipe to read from."""
+    """A fetcher for `m.json` in `folder`, and the end of its status pipe to read from. `before` is called in
+    the new process."""
     wanted = {"origin": REPO, "files": ("model.gguf",), "hub_endpoint": hub.url, **fields}
     (folder / "m.json").write_text("{}")
     path = str(record_path(folder, "m.json"))
@@ -27,6 +34,7 @@ def start(
         [sys.executable, "-P", "-m", "janagent.fetch"],
         stdin=subprocess.PIPE,
         pass_fds=(writing,),
+        preexec_fn=before,
         env={**os.environ, **(env or {}), STATUS_FD_VARIABLE: str(writing)},
     )
     os.close(writing)

@@ -55,6 +55,9 @@ class TestHub:
         self.api_fail_status: int | None = None
         self.api_fail_times: int | None = None
         self.api_retry_after_s: int | None = None
+        self.is_api_retry_a_date = False
+        # What the metadata interface says instead, with a 200.
+        self.api_page: str | None = None
         self.url = ""
         self.cdn_url = ""
         self._repos: dict[str, Repo] = {}
@@ -155,7 +158,10 @@ class TestHub:
         if self.api_fail_status and self.api_fail_times != 0:
             if self.api_fail_times is not None:
                 self.api_fail_times -= 1
-            raise _Refused(self.api_fail_status, retry_after_s=self.api_retry_after_s)
+            raise _refused(self.api_fail_status, self.api_retry_after_s, is_date=self.is_api_retry_a_date)
+        if self.api_page is not None:
+            kind = "application/json" if self.api_page[:1] in "[{" else "text/html"
+            return web.Response(text=self.api_page, content_type=kind)
         repo = self._readable(request, repo_id, is_metadata=True)
         if rest[:1] == ["tree"]:
             revision = _revision(repo, rest[1] if len(rest) > 1 else "main")
@@ -279,10 +285,14 @@ def _lfs(file: HostedFile) -> dict[str, Any]:
 
 def _fail(file: HostedFile) -> None:
     if file.fail_status is not None and file.takes_one("fail_times"):
-        if file.is_retry_a_date and file.retry_after_s is not None:
-            date = formatdate(time.time() + file.retry_after_s, usegmt=True)
-            raise _Refused(file.fail_status, headers={"Retry-After": date})
-        raise _Refused(file.fail_status, retry_after_s=file.retry_after_s)
+        raise _refused(file.fail_status, file.retry_after_s, is_date=file.is_retry_a_date)
+
+
+def _refused(status: int, retry_after_s: int | None, *, is_date: bool) -> _Refused:
+    if is_date and retry_after_s is not None:
+        date = formatdate(time.time() + retry_after_s, usegmt=True)
+        return _Refused(status, headers={"Retry-After": date})
+    return _Refused(status, retry_after_s=retry_after_s)
 
 
 async def _send(

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from janagent.children.wire import ExitCode, FetchFailed
+from janagent.folder.records import record_path
 from tests.campaigns.kills import kill_fetchers
 from tests.fetch.fetchers import REPO, finished, start
 from tests.fetch.hub import TestHub
@@ -71,3 +72,29 @@ def test_it_ends_with_its_parent(tmp_path: Path):
         process.stdin.close()
         assert process.wait(10) == ExitCode.PARENT_GONE
         os.close(reading)
+
+
+def test_what_is_to_be_kept_of_a_repo_is_kept_before_the_fetch_counts_as_done(tmp_path: Path):
+    """Else whoever is interrupted between the two would never have it."""
+    obstacle = tmp_path / "defaults"
+    obstacle.write_text("a file where the folder would be")
+    said = b'{"parameters": {"top_p": 0.5}}'
+    wish = {
+        "import_format": "janhq",
+        "files": (),
+        "defaults_path": str(obstacle / "m.json"),
+        "artifact_key": "wish",
+    }
+    folder = tmp_path / "models"
+    folder.mkdir()
+    with TestHub() as hub:
+        hub.add_repo(REPO, {"m.Q4_0.gguf": CONTENT, "model.json": said})
+        code, _ = finished(*start(hub, folder, **wish))
+        assert code == ExitCode.FETCH_FAILED
+        assert record_path(folder, "m.json").exists()
+        obstacle.unlink()
+        code, _ = finished(*start(hub, folder, **wish))
+        assert code == ExitCode.OK
+    assert "0.5" in (obstacle / "m.json").read_text()
+    assert not record_path(folder, "m.json").exists()
+    assert hub.bytes_sent("m.Q4_0.gguf") < 2 * len(CONTENT)

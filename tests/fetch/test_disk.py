@@ -18,8 +18,9 @@ from janagent.fetch.disk import disk_fault
 from janagent.fetch.faults import FetchError
 from janagent.fetch.part import Part
 from janagent.fetch.place import Place
+from janagent.fetch.plan import RemoteFile
 from tests.fetch.hub import TestHub
-from tests.fetch.transfers import LARGE, QUICK, REPO, SMALL, bring, eventually, listing, remote
+from tests.fetch.transfers import LARGE, QUICK, REPO, SMALL, bring, eventually, listing, parts, remote
 from tests.folder.desks import without_privileges
 
 
@@ -96,7 +97,7 @@ async def test_a_file_in_the_place_of_a_folder_is_said_to_stand_in_the_way(hub: 
 async def test_a_disk_that_fills_up_keeps_what_came_and_goes_on_once_there_is_room(
     hub: TestHub, tmp_path: Path
 ):
-    """A limit on the size of files stands for it where nothing can be mounted: `test_part` has that."""
+    """Where nothing can be mounted, `test_space` has the same with a limit on the size of files."""
     models = tmp_path / "models"
     with mounted(models, "12m") as is_mounted:
         if not is_mounted:
@@ -104,7 +105,7 @@ async def test_a_disk_that_fills_up_keeps_what_came_and_goes_on_once_there_is_ro
         hosted = hub.file(REPO, "model.gguf")
         hosted.slow_bytes_per_s = 1_500_000
         fetching = create_task(bring(hub, models), name="a fetch")  # there is room when it begins
-        await eventually(lambda: (models / "model.gguf.part").exists())
+        await eventually(lambda: parts(models) != [])
         (models / "ballast").write_bytes(bytes(7_000_000))
         with pytest.raises(FetchError) as caught:
             await fetching
@@ -132,7 +133,7 @@ def test_a_file_that_begins_after_its_disk_went_is_not_made_below_the_mount_poin
         place = Place.at(models)
         take_away(models, is_mounted=is_mounted)
         with pytest.raises(FetchError) as caught:
-            Part(models / "sub" / "a", place).open()
+            Part(RemoteFile("sub/a", "http://x/a"), place).open()
         assert (caught.value.code, caught.value.is_permanent) == ("disk_error", False)
         assert (listing(models) if is_mounted else os.path.lexists(models)) in ([], False)
 
@@ -141,7 +142,7 @@ async def test_a_part_that_somebody_removes_is_missed_at_once(hub: TestHub, tmp_
     hub.file(REPO, "model.gguf").slow_bytes_per_s = 500_000
     fetching = create_task(bring(hub, tmp_path), name="a fetch")
     await eventually(lambda: hub.bytes_sent("model.gguf") > 0)
-    (tmp_path / "model.gguf.part").unlink()
+    parts(tmp_path)[0].unlink()
     with pytest.raises(FetchError, match="removed or replaced") as caught:
         await fetching
     assert (caught.value.code, caught.value.is_permanent) == ("disk_error", False)
@@ -162,7 +163,7 @@ async def test_a_disk_that_goes_in_the_middle_gets_nothing_below_its_mount_point
         files = (remote(hub), remote(hub, "sub/note.txt", SMALL))
         limits = replace(QUICK, connections=1)  # the second file begins when the first is done
         fetching = create_task(bring(hub, models, *files, limits=limits), name="a fetch")
-        await eventually(lambda: (models / "model.gguf.part").exists())
+        await eventually(lambda: parts(models) != [])
         take_away(models, is_mounted=is_mounted)
         with pytest.raises(FetchError) as caught:
             await fetching

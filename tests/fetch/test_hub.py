@@ -60,6 +60,16 @@ async def test_a_hub_in_trouble_says_when_to_come_again(status: int, code: str, 
     assert (error.code, error.is_permanent, error.retry_after_s) == (code, is_permanent, 7)
 
 
+async def test_a_hub_may_say_it_as_a_date() -> None:
+    async with TestHub() as served:
+        served.add_repo("a/b", {"m.gguf": b"G"})
+        served.api_fail_status, served.api_retry_after_s, served.is_api_retry_a_date = 429, 90, True
+        with pytest.raises(FetchError) as caught:
+            await hub.Hub(served.url).repo_files("a/b")
+    assert caught.value.retry_after_s is not None
+    assert 80 < caught.value.retry_after_s <= 91
+
+
 async def test_an_unknown_repo_and_an_unknown_revision_are_told_apart() -> None:
     async with TestHub() as served:
         served.add_repo("a/b", {"m.gguf": b"G"})
@@ -67,3 +77,13 @@ async def test_an_unknown_repo_and_an_unknown_revision_are_told_apart() -> None:
             await hub.Hub(served.url).repo_files("a/c")
         with pytest.raises(FetchError, match="no revision 'v9'"):
             await hub.Hub(served.url).repo_files("a/b", revision="v9")
+
+
+@pytest.mark.parametrize("page", ["<!DOCTYPE html><title>Sign in</title>", '{"login": "here"}', "[1]"])
+async def test_what_answers_but_is_no_hub_is_said_to_be_that(page: str) -> None:
+    async with TestHub() as served:
+        served.add_repo("a/b", {"m.gguf": b"GGUF"})
+        served.api_page = page
+        with pytest.raises(FetchError, match=r"not like a hub.*hub_endpoint") as caught:
+            await hub.Hub(served.url).repo_files("a/b")
+    assert (caught.value.code, caught.value.is_permanent) == ("server_error", False)

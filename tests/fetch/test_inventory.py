@@ -43,13 +43,11 @@ async def test_a_readme_of_somebody_else_stays_and_the_model_comes(
     assert told[-1].done_bytes == told[-1].total_bytes == len(LARGE)
 
 
-@pytest.mark.parametrize("what", ["a part", "a folder", "a file for a folder"])
+@pytest.mark.parametrize("what", ["a folder", "a file for a folder"])
 async def test_whatever_else_stands_where_a_side_file_would_go_is_left_alone(
     hub: TestHub, tmp_path: Path, what: str
 ):
-    if what == "a part":
-        (tmp_path / "README.md.part").write_bytes(b"a browser's")
-    elif what == "a folder":
+    if what == "a folder":
         (tmp_path / "README.md").mkdir()
     else:
         (tmp_path / "sub").write_bytes(b"mine")

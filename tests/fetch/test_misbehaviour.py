@@ -134,6 +134,12 @@ async def test_a_whole_file_that_ends_before_its_announced_length_gets_no_name(
     assert (error.code, error.is_permanent) == ("wrong_length", False)
 
 
+async def test_a_length_that_no_disk_has_is_not_believed(hub: TestHub, hosted: HostedFile, tmp_path: Path):
+    hosted.ignore_range, hosted.lie_length = True, 1 << 60
+    error = await error_of(hub, tmp_path, direct(hub))
+    assert (error.code, error.is_permanent) == ("wrong_length", False)
+
+
 async def test_answers_that_are_always_too_short_end_in_an_error(
     hub: TestHub, hosted: HostedFile, tmp_path: Path
 ):
@@ -178,6 +184,22 @@ async def test_a_gated_file_comes_with_the_right_token_and_else_names_the_page(h
         assert f"{hub.url}/{REPO}" in error.message
         assert "HF_TOKEN" in error.message
     await assert_it_comes(hub, tmp_path, token="hf_right")
+
+
+async def test_a_second_host_that_refuses_for_a_moment_says_nothing_about_the_repo(
+    hub: TestHub, hosted: HostedFile, tmp_path: Path
+):
+    hosted.fail_status, hosted.fail_times = 403, 3
+    await assert_it_comes(hub, tmp_path)
+
+
+async def test_a_second_host_that_goes_on_refusing_is_not_called_a_gated_repo(
+    hub: TestHub, hosted: HostedFile, tmp_path: Path
+):
+    hosted.fail_status = 403
+    error = await error_of(hub, tmp_path)
+    assert (error.code, error.is_permanent) == ("server_error", False)
+    assert "gated" not in error.message
 
 
 async def test_a_private_repo_needs_its_token(hub: TestHub, tmp_path: Path):

@@ -30,7 +30,7 @@ def test_a_file_that_is_listed_and_not_to_be_had_is_named_with_the_nearest_other
     hub.file(REPO, "m.Q4_0.gguf").fail_status = 404
     failed = failure(hub, tmp_path, download_url="m.Q4_0.gguf")
     assert (failed.code, failed.is_permanent) == ("file_not_found", True)
-    assert "no file m.Q4_0.gguf (404); the nearest in the repo are m.Q5_0.gguf" in failed.message
+    assert "no file m.Q4_0.gguf (404); the nearest names are m.Q5_0.gguf" in failed.message
 
 
 def test_a_file_that_is_not_even_listed_is_too(hub: TestHub, tmp_path: Path):

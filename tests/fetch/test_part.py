@@ -17,8 +17,11 @@ GIT = hashlib.sha1(b"blob 7\0" + CONTENT, usedforsecurity=False).hexdigest()
 WANTED = RemoteFile("a", "http://x/a", len(CONTENT), None, GIT)
 
 
+PART = f"a.{GIT[:8]}.part"
+
+
 def part_of(target: Path) -> Part:
-    return Part(target, Place.at(target.parent))
+    return Part(WANTED, Place.at(target.parent))
 
 
 def opened(target: Path) -> Part:
@@ -50,7 +53,7 @@ def test_a_part_is_written_by_one_fetcher_at_a_time(tmp_path: Path):
 def test_a_part_that_got_its_name_before_the_lock_was_had_is_not_taken_for_the_new_one(tmp_path: Path):
     first = opened(tmp_path / "a")
     first.write([CONTENT], 0)
-    late = os.open(tmp_path / "a.part", os.O_RDWR)  # a second fetcher, that has opened and not locked it yet
+    late = os.open(tmp_path / PART, os.O_RDWR)  # a second fetcher, that has opened and not locked it yet
     first.place(len(CONTENT))
     fcntl.flock(late, fcntl.LOCK_EX | fcntl.LOCK_NB)
     assert opened(tmp_path / "a").inode != os.fstat(late).st_ino
@@ -61,19 +64,19 @@ def test_a_part_that_got_its_name_before_the_lock_was_had_is_not_taken_for_the_n
 def test_a_part_that_was_taken_away_gives_no_other_file_its_name(tmp_path: Path, how: str):
     part = opened(tmp_path / "a")
     part.write([CONTENT], 0)
-    (tmp_path / "a.part").unlink()
+    (tmp_path / PART).unlink()
     if how == "replaced":
-        (tmp_path / "a.part").write_bytes(b"another's")
+        (tmp_path / PART).write_bytes(b"another's")
     with pytest.raises(FetchError, match="removed or replaced") as caught:
         part.place(len(CONTENT))
     assert not caught.value.is_permanent
     part.remove()
-    assert sorted(os.listdir(tmp_path)) == (["a.part"] if how == "replaced" else [])
+    assert sorted(os.listdir(tmp_path)) == ([PART] if how == "replaced" else [])
 
 
 def test_a_part_that_is_a_link_is_not_written_through(tmp_path: Path):
     (tmp_path / "victim").write_bytes(b"mine")
-    os.symlink(tmp_path / "victim", tmp_path / "a.part")
+    os.symlink(tmp_path / "victim", tmp_path / PART)
     with pytest.raises(FetchError):
         part_of(tmp_path / "a").open()
     assert (tmp_path / "victim").read_bytes() == b"mine"
@@ -83,11 +86,12 @@ def test_a_disk_that_takes_no_more_is_said_to_be_full(tmp_path: Path):
     script = (
         "import resource, sys; from pathlib import Path\n"
         "from janagent.fetch.part import Part; from janagent.fetch.place import Place\n"
+        "from janagent.fetch.plan import RemoteFile\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
-        "path = Path(sys.argv[1]); part = Part(path, Place.at(path.parent)); part.open()\n"
+        "part = Part(RemoteFile('a', 'http://x/a'), Place.at(Path(sys.argv[1]))); part.open()\n"
         "try: part.write([bytes(200_000)], 0)\n"
         "except Exception as error: print(error.code)"
     )
-    command = [sys.executable, "-c", script, str(tmp_path / "a")]
+    command = [sys.executable, "-c", script, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout == "disk_full\n"

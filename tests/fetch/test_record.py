@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -93,3 +94,17 @@ def test_the_record_of_another_model_says_nothing(path: Path):
     begun(path, Entry("a"))
     assert Record(path, key="n/n.json").read() == {}
     assert Record(path, key="m/m.json").read() != {}
+
+
+def test_every_rewrite_is_on_the_disk_before_it_takes_the_place_of_the_last(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A record that is lost with the power takes all along that came."""
+    done: list[str] = []
+    sync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda fd: (sync(fd), done.append("synced")))
+    monkeypatch.setattr(os, "replace", lambda old, new: (replace(old, new), done.append("replaced")))
+    record = begun(path, Entry("a", size_bytes=2 * MB))
+    record.owns("a", 7, [(0, MB)])
+    record.restart("a", size_bytes=3 * MB, etag='"2"')
+    assert done == ["synced", "replaced"] * 3

@@ -8,10 +8,12 @@ import pytest
 
 from janagent.children.wire import ExitCode, Planned
 from janagent.fetch.plan import RemoteFile
+from janagent.fetch.record import Entry
 from janagent.fetch.resuming import narrowed
 from tests.daemons import until
 from tests.fetch.fetchers import REPO, finished, start
 from tests.fetch.hub import TestHub
+from tests.fetch.transfers import parts
 
 Q2, Q4 = b"GGUF" + bytes(8_000_000), b"GGUF" + bytes(16_000_000)
 BIG, SMALL = 10**12, 10**6
@@ -28,7 +30,7 @@ def hub() -> Iterator[TestHub]:
 def interrupted(hub: TestHub, folder: Path) -> None:
     hub.file(REPO, "m.Q4_K_M.gguf").slow_bytes_per_s = 1_500_000
     process, reading = start(hub, folder, ram_bytes=BIG, **WISH)
-    until(lambda: (folder / "m.Q4_K_M.gguf.part").exists() and hub.bytes_sent("m.Q4_K_M.gguf") > 5_000_000)
+    until(lambda: parts(folder, "m.Q4_K_M.gguf") and hub.bytes_sent("m.Q4_K_M.gguf") > 5_000_000)
     process.kill()
     finished(process, reading)
     hub.file(REPO, "m.Q4_K_M.gguf").slow_bytes_per_s = None
@@ -67,7 +69,22 @@ def test_a_choice_that_the_repo_no_longer_holds_is_made_anew(hub: TestHub, tmp_p
     assert names(tmp_path) == ["m.Q2_K.gguf", "m.json"]
 
 
+def test_a_choice_within_the_folders_of_a_repo_is_kept(hub: TestHub, tmp_path: Path):
+    """The repo has it under another name than the manifest's folder."""
+    hub.add_repo(REPO, {"Q2_K/m-Q2_K.gguf": Q2, "Q4_K_M/m-Q4_K_M.gguf": Q4})
+    hub.file(REPO, "Q4_K_M/m-Q4_K_M.gguf").slow_bytes_per_s = 1_500_000
+    process, reading = start(hub, tmp_path, ram_bytes=BIG, **WISH)
+    until(lambda: hub.bytes_sent("m-Q4_K_M.gguf") > 5_000_000)
+    process.kill()
+    finished(process, reading)
+    hub.file(REPO, "Q4_K_M/m-Q4_K_M.gguf").slow_bytes_per_s = None
+    code, lines = finished(*start(hub, tmp_path, ram_bytes=SMALL, **WISH))
+    assert code == ExitCode.OK
+    assert names(tmp_path) == ["m-Q4_K_M.gguf", "m.json"]
+    assert note_of(lines).startswith("going on with")
+
+
 def test_what_was_chosen_hides_the_alternatives_and_nothing_else():
     files = [RemoteFile(name, f"http://x/{name}") for name in ("a.Q2_K.gguf", "a.Q4_0.GGUF", "model.yml")]
-    assert [f.name for f in narrowed(files, frozenset({"a.Q2_K.gguf"}))] == ["a.Q2_K.gguf", "model.yml"]
-    assert narrowed(files, frozenset({"gone.gguf"})) == tuple(files)
+    assert [f.name for f in narrowed(files, [Entry("a.Q2_K.gguf")])] == ["a.Q2_K.gguf", "model.yml"]
+    assert narrowed(files, [Entry("gone.gguf")]) == tuple(files)

@@ -9,8 +9,9 @@ import pytest
 
 from janagent.fetch.faults import FetchError
 from janagent.fetch.plan import RemoteFile
+from janagent.fetch.transfer import Limits, pause_s
 from tests.fetch.hub import TestHub
-from tests.fetch.transfers import LARGE, QUICK, REPO, SMALL, bring, interrupted, listing, remote
+from tests.fetch.transfers import LARGE, QUICK, REPO, SMALL, bring, interrupted, listing, parts, remote
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ async def test_a_wrong_hash_gives_no_file_its_name(hub: TestHub, tmp_path: Path)
         await bring(hub, tmp_path, remote(hub, content=bytes(len(LARGE))))
     assert (caught.value.code, caught.value.is_permanent) == ("wrong_hash", True)
     assert not (tmp_path / "model.gguf").exists()
-    assert not (tmp_path / "model.gguf.part").exists()
+    assert not parts(tmp_path)
 
 
 async def test_a_wrong_length_is_noticed_before_the_first_byte(hub: TestHub, tmp_path: Path):
@@ -78,7 +79,7 @@ async def test_a_missing_file_is_said_to_be_missing(hub: TestHub, tmp_path: Path
     with pytest.raises(FetchError) as caught:
         await bring(hub, tmp_path, remote(hub, "other.gguf"))
     assert (caught.value.code, caught.value.is_permanent) == ("file_not_found", True)
-    assert not (tmp_path / "other.gguf.part").exists(), "nothing came, so there is nothing to go on with"
+    assert not parts(tmp_path, "other.gguf"), "nothing came, so there is nothing to go on with"
 
 
 @pytest.mark.parametrize(
@@ -114,11 +115,21 @@ async def test_a_link_out_of_the_folder_is_not_followed(hub: TestHub, tmp_path: 
 
 async def test_a_part_of_somebody_else_is_left_alone(hub: TestHub, tmp_path: Path):
     (tmp_path / "model.gguf.part").write_bytes(b"a browser's")
-    for _ in range(3):  # the record of the first try must not make it ours
-        with pytest.raises(FetchError) as caught:
-            await bring(hub, tmp_path)
-        assert caught.value.code == "in_the_way"
-        assert (tmp_path / "model.gguf.part").read_bytes() == b"a browser's"
+    await bring(hub, tmp_path)
+    assert (tmp_path / "model.gguf.part").read_bytes() == b"a browser's"
+    assert listing(tmp_path) == ["model.gguf", "model.gguf.part"]
+
+
+@pytest.mark.parametrize(
+    ("tries", "asked_s", "least_s", "most_s"),
+    [(1, None, 0.25, 0.5), (3, None, 1.0, 2.0), (99, None, 10.0, 20.0), (1, 60.0, 60.0, 66.0)],
+)
+def test_those_who_were_turned_away_together_do_not_come_back_together(
+    tries: int, asked_s: float | None, least_s: float, most_s: float
+):
+    pauses = [pause_s(Limits(), tries, asked_s=asked_s) for _ in range(1000)]
+    assert least_s <= min(pauses) < max(pauses) <= most_s
+    assert max(pauses) - min(pauses) > 0.9 * (most_s - least_s)
 
 
 async def test_a_server_that_answers_416_is_given_up(hub: TestHub, tmp_path: Path):
@@ -138,7 +149,7 @@ async def test_a_file_that_was_damaged_between_two_tries_is_fetched_anew(hub: Te
         async with asyncio.timeout(1.2):
             await bring(hub, tmp_path)
     hosted.slow_bytes_per_s = None
-    part = tmp_path / "model.gguf.part"
+    part = parts(tmp_path)[0]
     first = part.read_bytes()[: 1 << 20]
     assert first == LARGE[: 1 << 20], "the first block must be there for its damage to matter"
     with part.open("r+b") as file:
@@ -182,7 +193,7 @@ async def test_the_next_fetch_goes_on_where_the_last_gave_up(hub: TestHub, tmp_p
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(1):
             await bring(hub, tmp_path)
-    assert (tmp_path / "model.gguf.part").exists()
+    assert parts(tmp_path)
     hosted.slow_bytes_per_s = None
     told = await bring(hub, tmp_path)
     assert told[0].done_bytes > 0
@@ -191,7 +202,7 @@ async def test_the_next_fetch_goes_on_where_the_last_gave_up(hub: TestHub, tmp_p
 
 async def test_a_part_that_became_shorter_between_two_tries_is_fetched_anew(hub: TestHub, tmp_path: Path):
     await interrupted(hub, tmp_path)
-    os.truncate(tmp_path / "model.gguf.part", 100_000)
+    os.truncate(parts(tmp_path)[0], 100_000)
     await bring(hub, tmp_path)
     assert (tmp_path / "model.gguf").read_bytes() == LARGE
     assert listing(tmp_path) == ["model.gguf"]

@@ -12,6 +12,7 @@ import pytest
 from tests.daemons import Daemon, chat_body, until
 from tests.fetch.hosting import REPO, big, tree
 from tests.fetch.hub import TestHub
+from tests.fetch.transfers import parts
 from tests.gguf_files import write_model
 
 DATA = Path(__file__).parent.parent / "data"
@@ -130,7 +131,7 @@ def test_progress_pause_resume_and_the_right_bytes(online: Daemon, hub: TestHub,
     assert (status, answer["error"]["code"]) == (503, "model_downloading")
     status, model = online.call("PUT", "/v1/models/big/stop")
     assert (status, model["state"], model["error"]["code"]) == (200, "missing", "paused")
-    assert (online.models / "big" / "big.Q4_0.gguf.part").exists()
+    assert parts(online.models / "big", "big.Q4_0.gguf")
     hub.file(REPO, "big.Q4_0.gguf").slow_bytes_per_s = None
     assert online.call("PUT", "/v1/models/big/start?wait=false")[0] == 202
     online.wait_state("big", "downloaded", "starting", "running", "failed")
@@ -158,7 +159,7 @@ def test_a_deleted_manifest_ends_the_download_and_takes_its_part_along(
 ) -> None:
     big(hub, tmp_path, bytes_per_s=4_000_000)
     folder = online.drop("big", {"origin": REPO})
-    until((folder / "big.Q4_0.gguf.part").exists)
+    until(lambda: parts(folder, "big.Q4_0.gguf"))
     if how == "by hand":
         (folder / "big.json").unlink()
     else:
@@ -178,7 +179,7 @@ def interrupt(daemon: Daemon, hub: TestHub, tmp_path: Path, how: str) -> Path:
         hosted = hub.file(REPO, "big.Q4_0.gguf")
         hosted.fail_status, hosted.retry_after_s = 503, 3600
         daemon.wait_state("big", "failed")
-    assert (folder / "big.Q4_0.gguf.part").exists()
+    assert parts(folder, "big.Q4_0.gguf")
     return folder
 
 

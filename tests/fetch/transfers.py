@@ -44,6 +44,11 @@ async def bring(
     return told
 
 
+def parts(folder: Path, name: str = "model.gguf") -> list[Path]:
+    """What there is of an unfinished file."""
+    return list(folder.glob(f"{name}.*.part"))
+
+
 async def eventually(condition: Callable[[], bool]) -> None:
     """Wait for what only files on disk can tell."""
     async with asyncio.timeout(20):
