@@ -250,10 +250,11 @@ class Record:
         """The first: another fetch that ends may remove the folder, empty as it is, at any moment. Later on
         it holds our record; if it is gone then, so is its disk, and nothing is made in its place."""
         for _ in range(20):
-            # Not the models folder itself, for the same reason.
-            for folder in (self._path.parent.parent, self._path.parent):
-                folder.mkdir(exist_ok=True)
-            with contextlib.suppress(FileNotFoundError):
+            # Both are what is said of a folder that goes in the middle of its making.
+            with contextlib.suppress(FileNotFoundError, FileExistsError):
+                # Not the models folder itself, for the same reason.
+                for folder in (self._path.parent.parent, self._path.parent):
+                    folder.mkdir(exist_ok=True)
                 return os.open(self._draft, _DRAFT_FLAGS, 0o600)
         return os.open(self._draft, _DRAFT_FLAGS, 0o600)
 

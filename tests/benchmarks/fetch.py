@@ -219,8 +219,12 @@ async def _all_there(session: aiohttp.ClientSession, url: str, count: int) -> in
         async with session.get(f"{url}/v1/health") as response:
             counts = (await response.json())["counts"]
         there = counts.get("downloaded", 0)
-        if failed := counts.get("failed", 0) + counts.get("invalid", 0):
-            raise RuntimeError(f"{failed} of {count} models failed")
+        if counts.get("failed", 0) + counts.get("invalid", 0):
+            async with session.get(f"{url}/v1/models") as response:
+                models = (await response.json())["data"]
+            for model in models:
+                if model["state"] in ("failed", "invalid"):
+                    raise RuntimeError(f"{model['id']} is {model['state']}: {model['error']}")
     return there
 
 
