@@ -36,7 +36,7 @@ from janagent.fetch.source import Source, parse, within
 from janagent.folder.defaults import LARGEST_BYTES, affordable
 from janagent.folder.estimate import Budget
 from janagent.folder.gguf import Header
-from janagent.folder.origin import download_name
+from janagent.folder.origin import download_name, is_url
 from janagent.folder.parameters import InitParameters
 from janagent.folder.quantization import Terms
 
@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 async def make_plan(spec: FetchSpec, hub: Hub) -> Plan:
     """What to fetch for `spec`: the file that an absolute `download_url` names, and what the origin has to
     give. Raises FetchError."""
-    if not _is_url(spec.download_url):
+    if not is_url(spec.download_url):
         return _checked(await _plan_from(spec.origin, spec, hub))
     plan = await _plan_from(spec.download_url, spec.model_copy(update={"files": ()}), hub)
     if spec.files:
@@ -103,7 +103,7 @@ def _direct(url: str, spec: FetchSpec) -> Plan:
             words = f"files: {pattern!r} is a pattern, but only a hub's repo can be searched: name the files"
             raise FetchError(Code.BAD_ORIGIN, words, is_permanent=True)
     names = [*spec.files]
-    if spec.download_url and not _is_url(spec.download_url):
+    if spec.download_url and not is_url(spec.download_url):
         names.insert(0, download_name(spec.download_url) or "")
     if names:
         wanted = [RemoteFile(name, within(url, name)) for name in dict.fromkeys(names)]
@@ -158,7 +158,7 @@ def _wanted(spec: FetchSpec, source: Source, files: Sequence[RemoteFile]) -> tup
     the catalog will look for it."""
     if spec.download_url:
         name = download_name(spec.download_url) or ""
-        found = _named(source.file if _is_url(spec.download_url) and source.file else name, files)
+        found = _named(source.file if is_url(spec.download_url) and source.file else name, files)
         return tuple(_moved(file, name.rpartition("/")[0]) for file in found)
     if source.file is None or spec.files:
         return ()
@@ -247,7 +247,3 @@ def _checked(plan: Plan) -> Plan:
     for file in plan.files:
         checked(file.name)
     return plan
-
-
-def _is_url(text: str | None) -> bool:
-    return text is not None and "://" in text

@@ -11,6 +11,7 @@ from janagent.children.wire import FetchSpec
 from janagent.fetch.faults import Code, FetchError
 from janagent.fetch.hub import Hub
 from janagent.fetch.source import parse
+from janagent.folder.origin import is_url
 
 MOST = 3
 
@@ -25,8 +26,9 @@ async def with_nearest(error: FetchError, *, spec: FetchSpec, hub: Hub) -> Fetch
     """`error`; with the names nearest to it where it says that a file is missing."""
     if error.code is not Code.FILE_NOT_FOUND or not error.name:
         return error
-    is_address = spec.download_url is not None and "://" in spec.download_url
-    source = parse((spec.download_url if is_address else spec.origin) or "", endpoint=hub.endpoint)
+    source = parse(
+        (spec.download_url if is_url(spec.download_url) else spec.origin) or "", endpoint=hub.endpoint
+    )
     hint = "check the address"
     if source is not None and source.repo is not None:
         try:

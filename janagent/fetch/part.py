@@ -239,12 +239,17 @@ class Part:
         with disk_faults(self.path):
             os.ftruncate(self._fd, 0)
 
-    def place(self, size_bytes: int) -> None:
-        """Give the file its name, which must be free. Raises FetchError."""
+    def complete(self, size_bytes: int) -> None:
+        """All is there, and on the disk: nothing of it changes any more. Raises FetchError."""
         with disk_faults(self.path):
             if os.fstat(self._fd).st_size != size_bytes:
                 os.ftruncate(self._fd, size_bytes)
             os.fdatasync(self._fd)
+
+    def place(self, size_bytes: int) -> None:
+        """Give the complete file its name, which must be free. Raises FetchError."""
+        self.complete(size_bytes)
+        with disk_faults(self.path):
             if not self._is_there():
                 raise taken_away(self.path)
             try:

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 
 from janagent.fetch.plan import RemoteFile
 from janagent.folder.estimate import Budget
-from janagent.folder.modelsets import stem_of
+from janagent.folder.modelsets import SPLIT, stem_of
 from janagent.folder.quantization import PROJECTOR_ORDER, Terms, best_for, family_of, tag_of
 
-_SPLIT = re.compile(r"(.+)-\d{5}-of-(\d{5})\.gguf", re.IGNORECASE)
 _NO_MODEL = re.compile(r"imatrix|(?:^|[^a-z])(?:lora|vocab)(?:[^a-z]|$)")
 """Words in the name of a GGUF that is something else."""
 _GB = 1e9
@@ -67,8 +66,8 @@ def gguf_sets(files: Sequence[RemoteFile]) -> list[Quantization]:
     sets: dict[tuple[str, str], list[RemoteFile]] = {}
     for file in files:
         if is_gguf(file) and not is_projector(file) and not _NO_MODEL.search(_base(file.name)):
-            split = _SPLIT.fullmatch(file.name)
-            sets.setdefault((split[1], split[2]) if split else (file.name, ""), []).append(file)
+            split = SPLIT.fullmatch(file.name)
+            sets.setdefault((split[1], split[3]) if split else (file.name, ""), []).append(file)
     return [
         Quantization(
             key[0], tag_of(key[0]), tuple(sorted(found, key=lambda file: file.name)), int(key[1] or 1)

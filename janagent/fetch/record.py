@@ -154,13 +154,11 @@ class Record:
                 self._write()
 
     def placed(self, name: str) -> None:
-        """The file has its name. It goes with the model from now on, whatever becomes of the other files.
-        Raises OSError."""
+        """The file has its name. Raises OSError."""
         with self._lock:
             self._entries[name].is_placed = True
             if self._fd is not None:
                 os.pwrite(self._fd, b"1", self._offsets[name] - len(_PLACED))
-        self.remember([name])
 
     def mark(self, name: str, start: int, end: int) -> None:
         """The bytes from `start` to `end` are written. Raises OSError."""
@@ -169,20 +167,20 @@ class Record:
             if first < last and self._fd is not None:
                 os.pwrite(self._fd, bytes(self._blocks[name][first:last]), self._offsets[name] + first)
 
-    def remember(self, names: Iterable[str]) -> None:
-        """Note these wanted files, as they are now, for a removal of the model (`folder.brought`). Those that
-        this fetch wrote have the inode of their `.part`.
+    def remember(self, places: Mapping[str, Path]) -> None:
+        """Note wanted files, as they are now in these places, for a removal of the model (`folder.brought`).
+        Those that this fetch wrote have the inode of their `.part`; they are noted before they have their
+        name, so that a removal misses none, whatever becomes of the fetch.
 
         Of a single model file the folder itself tells whose it is.
         """
         if len(self._entries) == 1 and next(iter(self._entries)).lower().endswith(".gguf"):
             return
-        folder, found = self.models / parent(self.key), []
+        found = []
         with self._memory_lock:
-            for name in names:
+            for name, path in places.items():
                 with contextlib.suppress(OSError):  # somebody took it away again
-                    inode = self._entries[name].inode
-                    found.append(brought.Brought.of(name, folder / name, inode=inode))
+                    found.append(brought.Brought.of(name, path, inode=self._entries[name].inode))
             try:
                 brought.remember(self.models, self.key, found)
             except OSError as error:  # no reason to call the fetch a failure
@@ -190,7 +188,8 @@ class Record:
 
     def conclude(self) -> None:
         """All is in place: remember what that is, and nothing is unfinished any more. Raises OSError."""
-        self.remember(self._entries)
+        folder = self.models / parent(self.key)
+        self.remember({name: folder / name for name in self._entries})
         self.remove()
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from urllib.parse import quote, unquote, urlsplit
 
 from janagent.folder.modelsets import has_binary_suffix
-from janagent.folder.origin import HUB_HOSTS, is_origin, is_repo
+from janagent.folder.origin import HUB_HOSTS, is_origin, is_repo, is_url
 
 _REPO_PATH = re.compile(
     r"/([^/]+/[^/@]+)(?:@([^/]+))?(?:/tree/([^/]+)(?:/.*)?|/(?:blob|resolve|raw)/([^/]+)(?:/(.+?))?)?/?"
@@ -31,7 +31,7 @@ def parse(text: str, *, endpoint: str) -> Source | None:
     repo, _, revision = text.partition("@")
     if is_repo(repo):
         return Source(repo=repo, revision=revision or None)
-    if "://" not in text:
+    if not is_url(text):
         if not is_origin(text):
             return None
         text = f"https://{text}"

@@ -13,7 +13,8 @@ from janagent.folder.quantization import tag_of
 
 BINARY_SUFFIXES: Final = (".gguf", ".ggml", ".bin", ".proj")
 _SUFFIXES: Final = (*BINARY_SUFFIXES, ".json")
-_SPLIT: Final = re.compile(r"(.+)-(\d{5})-of-(\d{5})(\.[^./]*)?", re.DOTALL)
+SPLIT: Final = re.compile(r"(.+)-(\d{5})-of-(\d{5})(\.[^./]*)?", re.DOTALL)
+"""The name of a part: stem, number, how many there are, suffix."""
 _MOST_NAMED: Final = 10
 _STARTED: Final = frozenset({Kind.INCOMPLETE_HEADER, Kind.EMPTY})
 """Kinds of a file that may still become a model."""
@@ -62,7 +63,7 @@ class ModelSet:
 def stem_of(name: str) -> str:
     """File name without folder, `.json` or a binary's suffix, and part number; `""` for a bare `.gguf`."""
     name = base_name(name)
-    if "-of-" in name and (split := _SPLIT.fullmatch(name)) is not None:
+    if "-of-" in name and (split := SPLIT.fullmatch(name)) is not None:
         return split[1]
     return _without(name, _SUFFIXES)
 
@@ -83,7 +84,7 @@ def model_sets(candidates: Iterable[Candidate]) -> list[ModelSet]:
     for candidate in candidates:
         if candidate.kind in FOREIGN:
             continue
-        split = _SPLIT.fullmatch(candidate.name) if "-of-" in candidate.name else None
+        split = SPLIT.fullmatch(candidate.name) if "-of-" in candidate.name else None
         header = candidate.header
         is_split = header.split_count > 1 if header else candidate.kind in _STARTED
         if split is not None and is_split and int(split[3]) > 1:

@@ -51,6 +51,11 @@ def is_repo(origin: str) -> bool:
     return _OWNER_REPO.fullmatch(origin) is not None
 
 
+def is_url(text: str | None) -> bool:
+    """Whether it is a full address, and not a name or a host alone."""
+    return text is not None and "://" in text
+
+
 def is_origin(text: str) -> bool:
     """Whether it can be an origin at all: `owner/repo`, a URL, or a host with or without a path."""
     if is_repo(text):
@@ -68,20 +73,20 @@ def is_source(origin: str, *, is_file_named: bool = False) -> bool:
 def is_file_name(text: str) -> bool:
     """Whether it can be a path within a repo: relative, and never out of it."""
     parts = text.split("/")
-    is_plain = text.isprintable() and "\\" not in text and "://" not in text
+    is_plain = text.isprintable() and "\\" not in text and not is_url(text)
     return is_plain and not any(part in ("", ".", "..") for part in parts)
 
 
 def is_download(text: str) -> bool:
     """Whether it can be a `download_url`."""
-    if "://" in text:
+    if is_url(text):
         return _URL.fullmatch(text) is not None and is_file_name(download_name(text) or "")
     return is_file_name(text.partition("?")[0])
 
 
 def _split(origin: str) -> SplitResult | None:
     """The parts of a URL, or of a host without a scheme; None for `owner/repo` and for nonsense."""
-    if "://" not in origin:
+    if not is_url(origin):
         if is_repo(origin) or _BARE_HOST.fullmatch(origin) is None:
             return None
         origin = f"https://{origin}"
@@ -134,7 +139,7 @@ def recognise(origin: str) -> ImportFormat | None:
 
 def download_name(download: str) -> str | None:
     """The file that a `download_url` names: its path within the repo; of another URL the last part."""
-    if "://" not in download:
+    if not is_url(download):
         return download.partition("?")[0] or None
     if (parts := _split(download)) is None:
         return None

@@ -82,3 +82,16 @@ def test_folders_that_an_unfinished_file_was_alone_in_go_with_it(hub: TestHub, t
     finished(process, reading)
     discard(folder, "m.json")
     assert [path.name for path in folder.rglob("*")] == ["m.json"]
+
+
+def test_a_folder_that_is_renamed_while_its_download_rests_is_completed_under_its_new_name(
+    online: Daemon, hub: TestHub
+):
+    folder = online.drop("m", {"origin": REPO, "download_url": "sub/m.Q4_0.gguf"})
+    until(lambda: hub.bytes_sent("m.Q4_0.gguf") > 5_000_000)
+    assert online.call("PUT", "/v1/models/m/stop")[0] == 200
+    hub.file(REPO, "sub/m.Q4_0.gguf").slow_bytes_per_s = None
+    folder.rename(online.models / "new")
+    online.wait_state("m", "downloaded")
+    until(lambda: not (online.models / ".janagent").exists(), what="no record is left")
+    assert sorted(path.name for path in online.models.rglob("*.*")) == ["m.Q4_0.gguf", "m.json"]

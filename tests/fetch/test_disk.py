@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import resource
 import shutil
 import subprocess
 import tempfile
@@ -19,6 +20,8 @@ from janagent.fetch.faults import FetchError
 from janagent.fetch.part import Part
 from janagent.fetch.place import Place
 from janagent.fetch.plan import RemoteFile
+from janagent.fetch.record import Record
+from janagent.folder.records import record_path
 from tests.fetch.hub import TestHub
 from tests.fetch.transfers import LARGE, QUICK, REPO, SMALL, bring, eventually, listing, parts, remote
 from tests.folder.desks import without_privileges
@@ -94,25 +97,40 @@ async def test_a_file_in_the_place_of_a_folder_is_said_to_stand_in_the_way(hub: 
     assert (tmp_path / "sub").read_bytes() == b"mine"
 
 
+@contextlib.contextmanager
+def filled(folder: Path, *, is_mounted: bool) -> Iterator[None]:
+    """Hardly any room is left; where nothing can be mounted, for any one file."""
+    if is_mounted:
+        (folder / "ballast").write_bytes(bytes(7_000_000))
+        yield
+        (folder / "ballast").unlink()
+        return
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (6_000_000, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
 async def test_a_disk_that_fills_up_keeps_what_came_and_goes_on_once_there_is_room(
     hub: TestHub, tmp_path: Path
 ):
-    """Where nothing can be mounted, `test_space` has the same with a limit on the size of files."""
     models = tmp_path / "models"
     with mounted(models, "12m") as is_mounted:
-        if not is_mounted:
-            return
         hosted = hub.file(REPO, "model.gguf")
         hosted.slow_bytes_per_s = 1_500_000
         fetching = create_task(bring(hub, models), name="a fetch")  # there is room when it begins
+        record = Record(record_path(models, "m.json"), key="m.json")
+        if not is_mounted:  # any part of it may be the first that finds no room
+            await eventually(lambda: any(list(entry.done()) for entry in record.read().values()))
         await eventually(lambda: parts(models) != [])
-        (models / "ballast").write_bytes(bytes(7_000_000))
-        with pytest.raises(FetchError) as caught:
-            await fetching
-        assert (caught.value.code, caught.value.is_permanent) == ("disk_full", False)
+        with filled(models, is_mounted=is_mounted):
+            with pytest.raises(FetchError) as caught:
+                await fetching
+            assert (caught.value.code, caught.value.is_permanent) == ("disk_full", False)
         hosted.slow_bytes_per_s = None
         sent = hub.bytes_sent("model.gguf")
-        (models / "ballast").unlink()
         told = await bring(hub, models)
         assert told[0].done_bytes > 0
         assert hub.bytes_sent("model.gguf") - sent <= len(LARGE) - told[0].done_bytes
