@@ -46,7 +46,8 @@ def vocabulary() -> tuple[list[str], list[float], list[int]]:
     return tokens, [-float(index) for index in range(len(tokens))], [int(kind) for kind in types]
 
 
-def _add_tokenizer(writer: gguf.GGUFWriter, chat_template: str | None) -> None:
+def add_tokenizer(writer: gguf.GGUFWriter, chat_template: str | None = None) -> None:
+    """The vocabulary, and what the tokenizer needs."""
     tokens, scores, types = vocabulary()
     writer.add_tokenizer_model("llama")
     writer.add_token_list(tokens)
@@ -82,7 +83,7 @@ def _add_llama(
     writer.add_vocab_size(len(vocabulary()[0]))
     if quantization in _FILE_TYPES:
         writer.add_file_type(_FILE_TYPES[quantization])
-    _add_tokenizer(writer, chat_template)
+    add_tokenizer(writer, chat_template)
 
 
 def llama_tensors(*, embedding_length: int = 64, layers: int = 1, seed: int = 0) -> dict[str, Weights]:
@@ -123,7 +124,8 @@ def _add_tensors(writer: gguf.GGUFWriter, tensors: Mapping[str, Weights], quanti
             writer.add_tensor(name, gguf.quants.quantize(data, kind), raw_dtype=kind)
 
 
-def _write(path: Path, architecture: str, fill: Callable[[gguf.GGUFWriter], None]) -> Path:
+def write_gguf(path: Path, architecture: str, fill: Callable[[gguf.GGUFWriter], None]) -> Path:
+    """A file of `architecture` with the header fields and tensors that `fill` adds."""
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = gguf.GGUFWriter(path, architecture)
     fill(writer)
@@ -167,7 +169,7 @@ def write_model(
         tensors = llama_tensors(embedding_length=embedding_length, layers=layers, seed=seed)
         _add_tensors(writer, tensors, quantization)
 
-    return _write(path, "llama", fill)
+    return write_gguf(path, "llama", fill)
 
 
 def write_split(
@@ -202,7 +204,7 @@ def write_split(
             writer.add_int32("split.tensors.count", len(names))
             _add_tensors(writer, share, quantization)
 
-        paths.append(_write(path, "llama", fill))
+        paths.append(write_gguf(path, "llama", fill))
     return paths
 
 
@@ -230,7 +232,7 @@ def write_projector(path: Path, *, embedding_length: int = 64, quantization: str
         }
         _add_tensors(writer, tensors, quantization)
 
-    return _write(path, "clip", fill)
+    return write_gguf(path, "clip", fill)
 
 
 def write_adapter(path: Path) -> Path:
@@ -243,7 +245,7 @@ def write_adapter(path: Path) -> Path:
         writer.add_tensor("blk.0.attn_q.weight.lora_a", np.zeros((4, 64), np.float32))
         writer.add_tensor("blk.0.attn_q.weight.lora_b", np.zeros((64, 4), np.float32))
 
-    return _write(path, "llama", fill)
+    return write_gguf(path, "llama", fill)
 
 
 def write_vocab_only(path: Path) -> Path:
@@ -251,9 +253,9 @@ def write_vocab_only(path: Path) -> Path:
 
     def fill(writer: gguf.GGUFWriter) -> None:
         writer.add_name("vocab")
-        _add_tokenizer(writer, None)
+        add_tokenizer(writer, None)
 
-    return _write(path, "llama", fill)
+    return write_gguf(path, "llama", fill)
 
 
 def write_truncated(path: Path, source: Path, *, fraction: float) -> Path:
@@ -289,7 +291,7 @@ def write_unloadable(path: Path) -> Path:
         del tensors["blk.0.ffn_up.weight"]
         _add_tensors(writer, tensors, "F32")
 
-    return _write(path, "llama", fill)
+    return write_gguf(path, "llama", fill)
 
 
 def write_aborts_on_load(path: Path) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 import gguf
 import numpy as np
 
-from tests.gguf_files import Weights, llama_tensors, vocabulary
+from tests.gguf_files import Weights, add_tokenizer, llama_tensors, vocabulary, write_gguf
 
 N_EMBD = 64
 WINDOW = 16
@@ -83,24 +83,14 @@ def _write(
     fill: Callable[[gguf.GGUFWriter], None],
     tensors: dict[str, Weights],
 ) -> Path:
-    tokens, scores, types = vocabulary()
-    writer = gguf.GGUFWriter(path, architecture)
-    writer.add_context_length(1024)
-    writer.add_embedding_length(N_EMBD)
-    writer.add_block_count(layers)
-    writer.add_vocab_size(len(tokens))
-    fill(writer)
-    writer.add_tokenizer_model("llama")
-    writer.add_token_list(tokens)
-    writer.add_token_scores(scores)
-    writer.add_token_types(types)
-    writer.add_bos_token_id(1)
-    writer.add_eos_token_id(2)
-    writer.add_unk_token_id(0)
-    for name, data in tensors.items():
-        writer.add_tensor(name, data)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path
+    def fill_all(writer: gguf.GGUFWriter) -> None:
+        writer.add_context_length(1024)
+        writer.add_embedding_length(N_EMBD)
+        writer.add_block_count(layers)
+        writer.add_vocab_size(len(vocabulary()[0]))
+        fill(writer)
+        add_tokenizer(writer)
+        for name, data in tensors.items():
+            writer.add_tensor(name, data)
+
+    return write_gguf(path, architecture, fill_all)
