@@ -23,9 +23,6 @@ DOWNLOADING = "model_downloading"
 RETRY_DOWNLOAD_S = 10.0
 NOT_ENOUGH = "not_enough"
 """Fault code where all came that the manifest asks for, and the folder still lacks something."""
-_FORBIDDEN = "It is not fetched, because offline = true forbids that"
-NOT_HERE = Fault("missing", f"no model file: put a GGUF beside the manifest. {_FORBIDDEN}")
-"""One for all models: thousands of manifests may wait for the network, and keep no words of their own."""
 
 
 class Artifact(StrEnum):
@@ -80,9 +77,7 @@ def with_reason(fault: Fault, *, world: World) -> Fault:
     """`fault` of a model that could be fetched, with the words for why it is not, if it may not be."""
     if world.limits.may_fetch:
         return fault
-    if fault.code == NOT_HERE.code:
-        return NOT_HERE
-    return Fault(fault.code, f"{fault.message}. {_FORBIDDEN}")
+    return Fault(fault.code, f"{fault.message}. It is not fetched, because offline = true forbids that")
 
 
 def lack(model: Model, now: float, *, world: World) -> Refusal:
