@@ -24,7 +24,6 @@ from tests.daemons import (
     chat_body,
     stream_chat,
     stream_chats_at_once,
-    text_of,
     until,
 )
 from tests.gguf_files import write_model
