@@ -89,12 +89,8 @@ class RemoteClient:
     ) -> "RemoteAnswer":
         """Send a request; returns when the answer's head is there, and of an answer that is no event stream
         the whole body. Raises EngineLost with a code, and what `encode` raises."""
-        try:
-            async with self.guarded(has_begun=False):
-                return await self._ask(endpoint, body, encode=encode, request_id=request_id)
-        except EngineLost as error:
-            self._seen(None, Fault(error.code, str(error)))
-            raise
+        async with self.guarded(has_begun=False):
+            return await self._ask(endpoint, body, encode=encode, request_id=request_id)
 
     def close(self) -> None:
         """End what is under way: the model was stopped, or its settings are others now."""
@@ -110,17 +106,29 @@ class RemoteClient:
         try:
             async with scope:
                 yield
-        except EngineLost:
-            raise
-        except StreamTooWide as error:
-            raise EngineLost(f"{self._remote.address.host} sent {error}", code=faults.FAILED) from error
-        except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
-            if scope.expired():
-                raise EngineLost("the model was stopped", code="model_stopped") from None
-            host, stall_s = self._remote.address.host, self._remote.stall_s
-            raise faults.lost(error, host=host, stall_s=stall_s, has_begun=has_begun) from error
+        except (aiohttp.ClientError, ConnectionError, TimeoutError, StreamTooWide) as error:
+            lost = self._as_lost(error, is_stopped=scope.expired(), has_begun=has_begun)
+            if not scope.expired():
+                self._seen(None, Fault(lost.code, str(lost)))
+            raise lost from (None if lost is error else error)
         finally:
             self._scopes.discard(scope)
+
+    def saw(self, answer: "RemoteAnswer") -> None:
+        """The first byte of an answer is there."""
+        fault = faults.health_fault(answer.status, answer.body, host=self._remote.address.host)
+        latency_ms = (time.monotonic() - answer.asked_at) * 1000
+        self._seen(None if answer.status >= 400 else latency_ms, fault)
+
+    def _as_lost(self, error: Exception, *, is_stopped: bool, has_begun: bool) -> EngineLost:
+        host = self._remote.address.host
+        if isinstance(error, EngineLost):
+            return error
+        if is_stopped:
+            return EngineLost("the model was stopped", code="model_stopped")
+        if isinstance(error, StreamTooWide):
+            return EngineLost(f"{host} sent {error}", code=faults.FAILED)
+        return faults.lost(error, host=host, stall_s=self._remote.stall_s, has_begun=has_begun)
 
     # -- one request -------------------------------------------------------------------------------
 
@@ -134,7 +142,7 @@ class RemoteClient:
             "X-Request-Id": request_id,
             **address.headers(key),
         }
-        begun = time.monotonic()
+        asked_at = time.monotonic()
         token_field = self._token_fields.get(endpoint) or first_token_field(address, endpoint)
         for _ in TOKEN_FIELDS:
             adapted = adapt(body, model=address.model, token_field=token_field)
@@ -144,8 +152,9 @@ class RemoteClient:
             if other is None:
                 break
             token_field = self._token_fields[endpoint] = other
-        fault = faults.health_fault(answer.status, answer.body, host=address.host)
-        self._seen(None if answer.status >= 400 else (time.monotonic() - begun) * 1000, fault)
+        answer.asked_at = asked_at
+        if answer.content_length is not None:
+            self.saw(answer)
         return answer
 
     async def _key(self) -> str:
@@ -209,15 +218,13 @@ class RemoteClient:
         finally:
             answer.close()
         if response.status >= 400:
-            answer.body = faults.in_shape(response.status, rewriter.scrubbed(body), host=host)
+            answer.complete(faults.in_shape(response.status, rewriter.scrubbed(body), host=host))
         elif not _is_json(response):
             raise faults.no_json(host, response.status, response.content_type)
         elif len(body) > _LARGE_BYTES:
-            answer.body = await asyncio.to_thread(rewriter.whole, body)
+            answer.complete(await asyncio.to_thread(rewriter.whole, body))
         else:
-            answer.body = rewriter.whole(body)
-        answer.content_length = len(answer.body)
-        answer.headers["Content-Type"] = "application/json"
+            answer.complete(rewriter.whole(body))
         return answer
 
 
@@ -262,6 +269,7 @@ class RemoteAnswer:
         self.status = response.status
         self.headers = _passed_on(response)
         self.content_length: int | None = None
+        self.asked_at = 0.0
         self.body = b""
         """All of it, if `content_length` is set; else what has been read of the stream."""
         self._client = client
@@ -269,16 +277,22 @@ class RemoteAnswer:
         self._rewriter = rewriter
         self._is_whole = False
 
+    def complete(self, body: bytes) -> None:
+        """All is there, as the client is to get it."""
+        self.body, self.content_length, self._is_whole = body, len(body), True
+        self.headers["Content-Type"] = "application/json"
+
     async def first(self) -> None:
         """Wait for the first event, or the end. Raises EngineLost."""
         async with self._client.guarded(has_begun=False):
             while not (self.body or self._is_whole):
                 self.body = await self._next()
+        self._client.saw(self)
 
     async def read(self) -> bytes:
         """The whole body. Raises EngineLost."""
         async with self._client.guarded(has_begun=True):
-            while self.content_length is None and not self._is_whole:
+            while not self._is_whole:
                 self.body += await self._next()
         return self.body
 

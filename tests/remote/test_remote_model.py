@@ -146,3 +146,18 @@ def test_an_answer_is_passed_on_byte_for_byte_but_for_the_model(
     request = urllib.request.Request(near.url + "/v1/chat/completions", body)
     with urllib.request.urlopen(request, timeout=20) as response:
         assert response.read().decode() == text.replace('"gpt-up"', '"far"')
+
+
+def test_an_answer_of_many_megabytes_is_whole(near: Daemon, upstream: Upstream, far: str) -> None:
+    from aiohttp import web
+
+    vector = [0.123456789] * 1000
+    body = {"data": [{"embedding": vector, "model": "inner"}] * 1000, "model": "gpt-up"}
+
+    async def large(_request: web.Request, _body: object) -> web.Response:
+        return web.json_response(body)
+
+    upstream.answer = large
+    status, answer = near.call("POST", "/v1/embeddings", {"model": far, "input": "x"})
+    assert status == 200
+    assert answer == {**body, "model": far}

@@ -473,3 +473,19 @@ def test_stop_ends_a_running_stream_after_its_time(near: Daemon, upstream: Upstr
     chunks, (status, model) = asyncio.run(both())
     assert text_of(chunks) == "begun"
     assert (status, model["state"]) == (200, "stopped")
+
+
+def test_trouble_in_the_middle_shows_in_the_model_s_health(
+    near: Daemon, upstream: Upstream, far: str
+) -> None:
+    async def reset(request: web.Request, _response: web.StreamResponse) -> None:
+        assert request.transport is not None
+        request.transport.abort()
+        await asyncio.sleep(3600)
+
+    upstream.answer = begun_then(reset)
+    lines_of(near, far)
+    assert (near.model(far) or {})["last_error"]["code"] == "upstream_failed"
+    upstream.answer = plain
+    lines_of(near, far)
+    assert "last_error" not in (near.model(far) or {})
