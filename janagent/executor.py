@@ -37,6 +37,10 @@ from janagent.folder.entry import ModelEntry, Role
 from janagent.folder.listing import parent
 from janagent.folder.records import discard
 from janagent.folder.removal import remove_empty_folders, remove_files
+from janagent.remote.faults import KEY_MISSING
+from janagent.remote.keys import KeyProblem
+from janagent.remote.remotes import Remotes
+from janagent.upstream import Engine
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +54,9 @@ class Running:
     spawned: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once `child` is there or never will be."""
     child: Child | None = None
-    client: EngineClient | None = None
+    client: Engine | None = None
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    """Of a remote engine, which has no process to wait for."""
     failed_words: str = ""
     stats: wire.Stats | None = None
     is_stop_asked: bool = False
@@ -85,9 +91,11 @@ class Executor:
         logs_of: Callable[[str], LogRing],
         queue_limit: int,
         fetchers: Fetchers,
+        remotes: Remotes,
     ) -> None:
         self._pool = pool
         self._fetchers = fetchers
+        self._remotes = remotes
         self._sockets = sockets
         self._models = models
         self._post = post
@@ -98,6 +106,7 @@ class Executor:
         self._totals = Totals()
 
     async def __aenter__(self) -> Self:
+        await self._remotes.__aenter__()
         await self._pool.__aenter__()
         return self
 
@@ -113,6 +122,7 @@ class Executor:
             await asyncio.wait(self._tasks, timeout=10)
         await aio.cancel_and_wait(*self._tasks)
         await self._pool.__aexit__(kind, error, trace)
+        await self._remotes.__aexit__(kind, error, trace)
 
     def running(self, engine: int) -> Running | None:
         """The process of an engine, None once it is gone."""
@@ -165,7 +175,8 @@ class Executor:
         action = running.action
         exited = ev.EngineExited(action.engine, ev.ExitKind.CRASHED, "it could not be started")
         try:
-            exited = await self._live(running)
+            is_remote = action.entry.is_remote
+            exited = await (self._live_afar(running) if is_remote else self._live(running))
         except Exception as error:
             log.exception("engine %d of %s failed", action.engine, action.entry.id)
             exited = ev.EngineExited(action.engine, ev.ExitKind.CRASHED, f"it could not be started: {error}")
@@ -200,6 +211,26 @@ class Executor:
         log.info("engine %d of %s ended: %s", action.engine, action.entry.id, words)
         return ev.EngineExited(action.engine, _exit_kind(exit_, is_asked=running.is_stop_asked), words)
 
+    async def _live_afar(self, running: Running) -> ev.EngineExited:
+        """The whole life of a remote engine: from the key's being there to a stop, or to the key's loss."""
+        action = running.action
+
+        def key_lost(words: str) -> None:
+            running.failed_words = words
+            running.ended.set()
+
+        try:
+            running.client = await self._remotes.open(action, key_lost=key_lost)
+        except KeyProblem as problem:
+            log.info("%s cannot be used: %s", action.entry.id, problem)
+            return ev.EngineExited(action.engine, ev.ExitKind.LOAD_FAILED, str(problem), code=KEY_MISSING)
+        running.spawned.set()
+        self._post(ev.EngineReady(action.engine, action.ticket, ctx_len=0, n_parallel=0))
+        await running.ended.wait()
+        if running.is_stop_asked:
+            return ev.EngineExited(action.engine, ev.ExitKind.REQUESTED, "it was stopped")
+        return ev.EngineExited(action.engine, ev.ExitKind.LOAD_FAILED, running.failed_words, code=KEY_MISSING)
+
     async def _follow(self, running: Running, child: Child) -> None:
         action = running.action
         async for line in child.status():
@@ -230,6 +261,7 @@ class Executor:
             return  # it ended by itself meanwhile, and said so
         running.is_stop_asked = True
         await running.spawned.wait()
+        running.ended.set()
         if running.child is not None:
             log.info("stopping engine %d of %s", action.engine, running.action.entry.id)
             await running.child.stop(grace_s=action.grace_s)

@@ -16,7 +16,6 @@ from types import TracebackType
 from typing import Any, Self
 
 from janagent import __version__, aio, paths
-from janagent.children.client import EngineClient
 from janagent.children.logs import LogRing
 from janagent.children.pool import ENGINE_ARGV, EnginePool
 from janagent.config import Settings
@@ -36,7 +35,9 @@ from janagent.folder.manifest import ManifestError, apply_start_parameters
 from janagent.folder.removal import concerned_folders, obstacle, sweep
 from janagent.memory_watch import MemoryWatch
 from janagent.redact import redact_text
+from janagent.remote.remotes import Remotes
 from janagent.scanning import Scanning
+from janagent.upstream import Engine
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class Lease:
     """Leave to send one request to an engine; the engine lives at least as long as the lease."""
 
     model_id: str
-    engine: EngineClient
+    engine: Engine
     defaults: Mapping[str, Any]
     """Request fields to fill in where the request is silent."""
 
@@ -93,6 +94,7 @@ class Runtime:
             logs_of=self.logs,
             queue_limit=settings.queue_limit,
             fetchers=self._fetchers,
+            remotes=Remotes(post=self.dispatch, logs_of=self.logs, stall_s=settings.remote_stall_s),
         )
         self._feed = Feed()
         self._logs: dict[str, LogRing] = {}
@@ -290,7 +292,7 @@ class Runtime:
             yield Lease(
                 running.action.entry.id if status is None else status.id,
                 running.client,
-                self._defaults.pop(number, {}),
+                running.client.usable_defaults(self._defaults.pop(number, {})),
             )
         finally:
             self._waiting.pop(number, None)

@@ -17,9 +17,6 @@ REPO = Path(__file__).parent.parent
 README = (REPO / "README.md").read_text()
 COMMANDS = sorted(getattr(get_command(app), "commands"))  # noqa: B009  -- typer types it as a plain command
 
-REMOTE = {"API-KEY", "DEPLOYMENT-NAME", "MODEL-NAME", "api-version"}
-"""Fields of remote models, which README explains when they are served."""
-
 
 def chapter(title: str) -> str:
     """The text of one `## title`."""
@@ -81,7 +78,7 @@ def test_every_error_code_that_readme_names_is_one():
     "section", [parameters.InitParameters, parameters.RuntimeParameters, parameters.Metadata]
 )
 def test_every_manifest_field_is_in_the_manifest_table(section: type[parameters.Section]):
-    names = set(parameters.field_names(section)) - REMOTE
+    names = set(parameters.field_names(section))
     assert names - words(chapter("Manifest")) == set()
 
 

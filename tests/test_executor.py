@@ -19,6 +19,7 @@ from janagent.core.memory import Budget, fit
 from janagent.executor import Executor
 from janagent.fetchers import Fetchers
 from janagent.folder.entry import ModelEntry
+from janagent.remote.remotes import Remotes
 from tests.core.driver import GB, entry
 from tests.daemons import assert_all_gone
 
@@ -66,6 +67,7 @@ async def bench(models: Path, *, argv: tuple[str, ...] = ODD_ENGINE) -> AsyncIte
                 logs_of=lambda _key: made.logs,
                 look=_no_look,
             ),
+            remotes=Remotes(post=made.events.put_nowait, logs_of=lambda _key: made.logs, stall_s=5.0),
         )
         async with made.executor:
             yield made

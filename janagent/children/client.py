@@ -11,21 +11,18 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from multidict import CIMultiDict
 
 from janagent.body import BodyStream
 from janagent.children.chunked import ChunkedError, ChunkedReader
+from janagent.upstream import Encode, EngineLost
 
 _CONNECT_LIMIT_S = 10.0
 _CONNECT_AGAIN_S = 0.01
 _LONGEST_HEAD = 64 << 10
 _MOST_IDLE = 16
-
-
-class EngineLost(ConnectionError):
-    """The engine, or the connection to it, ended before its answer was complete."""
 
 
 class EngineClient:
@@ -54,6 +51,17 @@ class EngineClient:
                     raise
                 # The engine closed a kept connection in the moment of asking, as HTTP allows.
         return await (await self._connect()).ask(head, body)
+
+    async def ask(
+        self, endpoint: str, body: Mapping[str, Any], *, encode: Encode, request_id: str
+    ) -> "EngineAnswer":
+        """`post` for the proxy: see `janagent.upstream.Engine`."""
+        headers = {"Content-Type": "application/json", "X-Request-Id": request_id}
+        return await self.post(f"/v1/{endpoint}", await encode(body), headers=headers)
+
+    def usable_defaults(self, defaults: Mapping[str, Any]) -> Mapping[str, Any]:
+        """All of them: our own engine knows each."""
+        return defaults
 
     def close(self) -> None:
         """Drop the idle connections and keep no more; those in use end with their answers."""

@@ -5,6 +5,7 @@ Asks `folder.catalog` the same questions as the daemon does, so that both give t
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 import tempfile
@@ -89,8 +90,24 @@ def findings_of(entry: ModelEntry, *, is_offline: bool = False) -> list[Finding]
         found.append(Finding(entry.path, "note", entry.fault.code, words, entry.id))
     elif entry.fault is not None:
         found.append(Finding(entry.path, "fault", entry.fault.code, entry.fault.message, entry.id))
+    if (problem := _key_problem(entry)) is not None:
+        found.append(Finding(entry.path, "note", "key_missing", problem, entry.id))
     found += [Finding(entry.path, "warning", "warning", text, entry.id) for text in entry.warnings]
     return found
+
+
+def _key_problem(entry: ModelEntry) -> str | None:
+    """Why a remote model's key is not to be had here. The daemon may have other variables: no fault."""
+    from janagent.remote.keys import KeyProblem, resolve
+
+    reference = entry.manifest.init.api_key
+    if not entry.is_remote or not reference:
+        return None
+    try:
+        asyncio.run(resolve(reference))
+    except KeyProblem as problem:
+        return f"for you, now: {problem}"
+    return None
 
 
 @contextmanager

@@ -100,11 +100,21 @@ class EngineReady:
 
 @dataclass(frozen=True, slots=True)
 class EngineExited:
-    """The engine's process is gone, before or after it was ready."""
+    """The engine's process is gone, before or after it was ready. `code` is the fault's, if that was one."""
 
     engine: int
     kind: ExitKind
     message: str
+    code: str = "engine_failed"
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteSeen:
+    """A remote engine answered, or did not: milliseconds to its first byte, or what that says of it."""
+
+    engine: int
+    latency_ms: float | None = None
+    fault: Fault | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +197,7 @@ Event = (
     | EngineReady
     | EngineExited
     | StepsSeen
+    | RemoteSeen
     | FetchPlanned
     | FetchAdvanced
     | FetchEnded

@@ -12,18 +12,17 @@ from typing import assert_never
 
 from janagent.core import events as ev
 from janagent.core.actions import Action, Answer, RefuseLease
+from janagent.core.engines import EngineEvents
 from janagent.core.faults import Refusal
 from janagent.core.fetching import fetch_event, forget_fetches, resume_fetch
 from janagent.core.limits import Limits
 from janagent.core.memory import Budget
-from janagent.core.phases import Phase, Trigger
-from janagent.core.policy import STABLE_AFTER_S, backoff_s, wanted_key, wants_hot_load
-from janagent.core.records import Engine, Failure, Model, Wish, World
+from janagent.core.policy import wanted_key, wants_hot_load
+from janagent.core.records import Model, Wish, World
 from janagent.core.status import ModelStatus
 from janagent.core.steps import Steps, not_found
 from janagent.core.view import status_of
 from janagent.folder.entry import Condition, ModelEntry
-from janagent.folder.fault import Fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +45,7 @@ class Machine:
         """`is_strict`: let an error of ours through instead of failing the one model (for tests)."""
         self._world = World(limits=limits, budget=budget)
         self._steps = Steps(self._world)
+        self._engines = EngineEvents(self._world, self._steps)
         self._is_strict = is_strict
         self._is_handling = False
         self._errors: list[str] = []
@@ -158,13 +158,13 @@ class Machine:
                 self._lease_asked(event, now)
             case ev.LeaseEnded():
                 self._lease_ended(event, now)
-            case ev.EngineLoading() | ev.EngineReady() | ev.EngineExited() | ev.StepsSeen():
-                self._engine_event(event, now)
+            case ev.EngineLoading() | ev.EngineReady() | ev.EngineExited() | ev.StepsSeen() | ev.RemoteSeen():
+                self._engines.take_in(event, now)
             case ev.FetchesPaused(is_paused=is_paused):
                 world.are_fetches_paused = is_paused
                 world.lively.update(world.models)
             case ev.FetchPlanned() | ev.FetchAdvanced() | ev.FetchEnded() | ev.FetchDiscarded():
-                self._wake(*fetch_event(event, now, world=world))
+                self._world.wake(*fetch_event(event, now, world=world))
             case ev.MemorySeen():
                 self._memory_seen(event)
             case ev.ShutdownWanted():
@@ -174,10 +174,6 @@ class Machine:
                 pass
             case _:
                 assert_never(event)
-
-    def _wake(self, *models: Model) -> None:
-        self._world.lively.update(model.key for model in models)
-        self._world.touched.update(model.key for model in models)
 
     def _catalog_changed(self, event: ev.CatalogChanged, now: float) -> None:
         world, change = self._world, event.change
@@ -190,7 +186,7 @@ class Machine:
                 model.tell("left the folder", now)
                 model.is_present, model.wish = False, Wish.NONE
                 forget_fetches(model)
-                self._wake(model)
+                self._world.wake(model)
         for entry in change.changed:
             self._entry_changed(entry, is_initial=event.initial, now=now)
 
@@ -220,7 +216,7 @@ class Machine:
             model.wish = Wish.HOT
         elif not hot and model.wish is Wish.HOT and entry.condition is not Condition.COMPLETE:
             model.wish = Wish.NONE
-        self._wake(model)
+        self._world.wake(model)
 
     def _start_wanted(self, event: ev.StartWanted, now: float) -> None:
         model = self._world.models.get(event.key)
@@ -237,7 +233,7 @@ class Machine:
             model.wish = Wish.START
         if event.waiter is not None:
             model.start_waiters[event.waiter] = now
-        self._wake(model)
+        self._world.wake(model)
 
     def _stop_wanted(self, event: ev.StopWanted, now: float) -> None:
         model = self._world.models.get(event.key)
@@ -247,13 +243,13 @@ class Machine:
         model.tell("stop wanted", now)
         model.wish, model.failure, model.crashes = Wish.NONE, None, 0
         model.overrides.clear()
-        model.is_stopping = not model.entry.is_remote
+        model.is_stopping = True
         model.is_paused = model.entry.is_fetchable
         model.is_remote_stopped = model.entry.is_remote
         model.stop_waiters.append(event.waiter)
         stopped = Refusal("model_stopped", f"{model.entry.id} was stopped while this request waited for it")
-        self._turn_away(model, stopped)
-        self._wake(model)
+        self._steps.turn_away(model, stopped)
+        self._world.wake(model)
 
     def _delete_wanted(self, event: ev.DeleteWanted, now: float) -> None:
         model = self._world.models.get(event.key)
@@ -267,15 +263,8 @@ class Machine:
         model.tell("delete wanted", now)
         model.is_deleting, model.wish = True, Wish.NONE
         model.delete_waiters.append(event.waiter)
-        self._turn_away(model, not_found(model.entry.id))
-        self._wake(model)
-
-    def _turn_away(self, model: Model, refusal: Refusal) -> None:
-        for lease in list(model.waiting):
-            self._steps.refuse(model, lease, refusal)
-        for waiter in model.start_waiters:
-            self._answer(waiter, refusal)
-        model.start_waiters.clear()
+        self._steps.turn_away(model, not_found(model.entry.id))
+        self._world.wake(model)
 
     def _answer(self, waiter: int | None, refusal: Refusal | None = None) -> None:
         if waiter is not None:
@@ -295,16 +284,18 @@ class Machine:
         for waiter in model.delete_waiters:
             self._answer(waiter, refusal)
         model.delete_waiters.clear()
-        self._wake(model)
+        self._world.wake(model)
 
     def _lease_asked(self, event: ev.LeaseAsked, now: float) -> None:
         model = self._world.models.get(event.key)
         if model is None or not model.is_present or model.is_deleting:
             self._world.actions.append(RefuseLease(event.lease, not_found(event.key)))
             return
+        if model.entry.is_remote:  # to try its key again costs nothing
+            model.failure = None
         model.waiting[event.lease] = now
         self._world.leases[event.lease] = model
-        self._wake(model)
+        self._world.wake(model)
 
     def _lease_ended(self, event: ev.LeaseEnded, now: float) -> None:
         model = self._world.leases.pop(event.lease, None)
@@ -314,69 +305,9 @@ class Machine:
         for engine in model.engines:
             engine.leases.discard(event.lease)
         model.last_used_at = now
-        self._wake(model)
+        self._world.wake(model)
 
-    # -- engines -----------------------------------------------------------------------------------
-
-    def _engine_event(
-        self, event: ev.EngineLoading | ev.EngineReady | ev.EngineExited | ev.StepsSeen, now: float
-    ) -> None:
-        known = self._world.engines.get(event.engine)
-        if known is None:
-            return
-        model, engine = known
-        match event:
-            case ev.EngineLoading(progress=progress):
-                engine.progress = progress
-                self._world.touched.add(model.key)
-            case ev.EngineReady():
-                if event.ticket == engine.ticket:
-                    self._engine_ready(model, engine, event, now)
-            case ev.EngineExited():
-                self._engine_exited(model, engine, event, now)
-            case ev.StepsSeen(live=live, steps=steps):
-                if live == 0 or steps != engine.steps:
-                    engine.steps, engine.advanced_at = steps, now
-            case _:
-                assert_never(event)
-
-    def _engine_ready(self, model: Model, engine: Engine, event: ev.EngineReady, now: float) -> None:
-        model.move(engine, Trigger.READY, now)
-        engine.ticket, engine.ready_at, engine.advanced_at = None, now, now
-        engine.ctx_len, engine.n_parallel, engine.warnings = event.ctx_len, event.n_parallel, event.warnings
-        if model.failure is not None and model.failure.key == engine.key:
-            model.failure = None
-        model.wish = Wish.NONE
-        for older in model.engines:
-            if older is not engine and older is model.serving:
-                model.move(older, Trigger.DRAIN, now)
-        self._wake(model)
-
-    def _engine_exited(self, model: Model, engine: Engine, event: ev.EngineExited, now: float) -> None:
-        was_asked = engine.phase is Phase.STOPPING and not engine.stall_words
-        model.move(engine, Trigger.EXITED, now)
-        model.tell(f"engine {engine.number} exited: {event.message}", now)
-        del self._world.engines[engine.number]
-        for lease in engine.leases:
-            self._world.leases.pop(lease, None)
-        model.last_used_at = now
-        self._wake(model)
-        if not was_asked:
-            self._engine_failed(model, engine, event, now)
-
-    def _engine_failed(self, model: Model, engine: Engine, event: ev.EngineExited, now: float) -> None:
-        if model.entry.condition is Condition.COMPLETE and engine.key != wanted_key(model, model.entry):
-            return  # settings nobody wants any more; their failure says nothing about the current ones
-        served_s = now - engine.ready_at if engine.ready_at else 0.0
-        is_permanent = event.kind is ev.ExitKind.LOAD_FAILED
-        model.crashes = 1 if served_s >= STABLE_AFTER_S else model.crashes + 1
-        words = engine.stall_words or event.message
-        fault, retry_at = Fault("engine_failed", words), now + backoff_s(model.crashes)
-        model.failure = Failure(fault=fault, key=engine.key, is_permanent=is_permanent, retry_at=retry_at)
-        if is_permanent or model.crashes > 1:
-            model.wish = Wish.NONE
-            if model.serving is None:
-                self._turn_away(model, Refusal("engine_failed", words))
+    # -- memory -----------------------------------------------------------------------------------
 
     def _memory_seen(self, event: ev.MemorySeen) -> None:
         world = self._world
@@ -390,7 +321,7 @@ class Machine:
             is_short = model.failure is not None and model.failure.fault.code == "insufficient_memory"
             if is_short and self._steps.fits_now(model):
                 model.failure = None
-                self._wake(model)
+                self._world.wake(model)
 
     # -- invariants --------------------------------------------------------------------------------
 

@@ -57,6 +57,11 @@ def fit(entry: ModelEntry, init: InitParameters, *, key: str, budget: Budget) ->
     )
 
 
+def remote_plan(key: str, init: InitParameters) -> Plan:
+    """Of a model that somebody else has in memory."""
+    return Plan(key=key, init=init, ctx_len=0, n_parallel=0, ngl=0, ram_bytes=0)
+
+
 def too_large(entry: ModelEntry, wanted: Need, budget: Budget) -> Refusal:
     """The refusal of a model that cannot fit, with the figures and what can be done."""
     return Refusal(

@@ -51,26 +51,29 @@ def decide(model: Model, now: float, *, limits: Limits, is_offline: bool, is_shu
     """What `model` should become. The first rule that applies decides:
 
     1. Shutting down, gone from the folder, being deleted or stopped, offline: unload.
-    2. A remote model has no engine here: keep.
-    3. The manifest is invalid: keep what serves, start nothing.
-    4. A binary is missing: keep what serves if the edit asks for other files, else unload (they went away).
-    5. These very settings failed for good, or their back-off runs: keep.
+    2. The manifest is invalid: keep what serves, start nothing.
+    3. A binary is missing: keep what serves if the edit asks for other files, else unload (they went away).
+    4. These very settings failed for good, or their back-off runs: keep.
+    5. A remote model costs nothing: load.
     6. Somebody waits or asked for it: load.
     7. Hot load, once the file has been quiet long enough: load.
     8. An engine serves: with other settings than wanted, load; idle too long and not pinned, unload.
     9. Otherwise keep.
     """
     entry, serving = model.entry, model.serving
-    if is_shutting_down or not model.is_present or model.is_deleting or model.is_stopping or is_offline:  # 1
+    is_stopped = model.is_stopping or model.is_remote_stopped
+    if is_shutting_down or not model.is_present or model.is_deleting or is_stopped or is_offline:  # 1
         return Target.UNLOAD
-    if entry.is_remote or entry.condition is Condition.INVALID:  # 2, 3
-        return Target.UNLOAD if entry.is_remote else Target.KEEP
-    if entry.condition is Condition.MISSING:  # 4
+    if entry.condition is Condition.INVALID:  # 2
+        return Target.KEEP
+    if entry.condition is Condition.MISSING:  # 3
         other_files = serving is not None and serving.entry.artifact_key != entry.artifact_key
         return Target.KEEP if other_files else Target.UNLOAD
     key = wanted_key(model, entry)
-    if is_blocked(model, key, now):  # 5
+    if is_blocked(model, key, now):  # 4
         return Target.KEEP
+    if entry.is_remote:  # 5
+        return Target.LOAD
     if model.waiting or model.wish is Wish.START:  # 6
         return Target.LOAD
     if model.wish is Wish.HOT:  # 7
@@ -93,7 +96,7 @@ def idle_until(model: Model, serving: Engine, limits: Limits) -> float | None:
     """When an unused engine is unloaded; None while it is used, pinned or told never to."""
     metadata = model.entry.manifest.metadata
     limit_s = limits.idle_unload_s if metadata.idle_unload_s is None else metadata.idle_unload_s
-    if serving.leases or metadata.pin or limit_s <= 0:
+    if serving.leases or metadata.pin or limit_s <= 0 or serving.is_remote:
         return None
     return max(model.last_used_at, serving.ready_at) + limit_s
 
@@ -122,5 +125,7 @@ def load_deadline_s(entry: ModelEntry) -> float:
 
 
 def may_be_evicted(model: Model, engine: Engine) -> bool:
-    """Idle, not pinned, and nobody waits for it."""
-    return not (engine.leases or model.waiting or model.start_waiters or model.entry.manifest.metadata.pin)
+    """Idle, not pinned, and nobody waits for it; and it holds memory."""
+    return not engine.is_remote and not (
+        engine.leases or model.waiting or model.start_waiters or model.entry.manifest.metadata.pin
+    )

@@ -31,7 +31,7 @@ class Wish(StrEnum):
 
 @dataclass(slots=True)
 class Engine:
-    """One child process that serves a model, or will."""
+    """What serves a model, or will: one child process, or one remote API."""
 
     number: int
     entry: ModelEntry
@@ -54,6 +54,17 @@ class Engine:
     """When the engine last showed that it works: a step, or nothing to do."""
     stall_words: str = ""
     """Why we kill it although nobody asked it to go; empty otherwise."""
+
+    latency_ms: float = 0.0
+    """Of a remote one: to the first byte of an answer, smoothed; 0 before the first."""
+    shown_latency_ms: int | None = None
+    last_error: Fault | None = None
+    """Of a remote one: what its last answer said of its health."""
+
+    @property
+    def is_remote(self) -> bool:
+        """It has no process here, takes no memory and shows no steps."""
+        return self.entry.is_remote
 
     @property
     def key(self) -> str:
@@ -155,6 +166,7 @@ class Model:
             or self.fetch
             or self.is_discarding
             or (self.fetch_failure is not None and not self.fetch_failure.is_permanent)
+            or (self.entry.is_remote and self.failure is not None)
             or self.waiting
             or self.wish is not Wish.NONE
             or self.start_waiters
@@ -199,6 +211,11 @@ class World:
     actions: list[Action] = field(default_factory=list)
     touched: set[str] = field(default_factory=set)
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    def wake(self, *models: Model) -> None:
+        """Something happened to these: they are looked at, and may look different."""
+        self.lively.update(model.key for model in models)
+        self.touched.update(model.key for model in models)
 
     @property
     def is_loading(self) -> bool:

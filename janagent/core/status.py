@@ -38,6 +38,10 @@ class ModelStatus:
     ctx_len: int | None = None
     """Tokens one conversation may use, of the engine that runs."""
     n_parallel: int | None = None
+    last_error: Fault | None = None
+    """Of a remote model: what its last answer said of the upstream's health."""
+    latency_ms: int | None = None
+    """Of a remote model: to the first byte of an answer, about."""
     overrides: tuple[tuple[str, Any], ...] = ()
     """`init` and `runtime` parameters of the last start that differ from the manifest's."""
 

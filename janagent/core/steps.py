@@ -10,7 +10,7 @@ from janagent.core.actions import Answer, GrantLease, RefuseLease, RemoveFiles, 
 from janagent.core.admission import Verdict, admit
 from janagent.core.faults import Refusal
 from janagent.core.fetching import DOWNLOADING, is_fetching, lack, take_artifact
-from janagent.core.memory import fit
+from janagent.core.memory import Plan, fit, remote_plan
 from janagent.core.phases import Phase, Trigger
 from janagent.core.policy import (
     Target,
@@ -100,6 +100,7 @@ class Steps:
         elif (
             engine.phase in (Phase.READY, Phase.DRAINING)
             and engine.leases
+            and not engine.is_remote
             and now >= engine.advanced_at + self._world.limits.stall_s
         ):
             engine.stall_words = (
@@ -126,6 +127,9 @@ class Steps:
             return
         if model.starting is not None or len(model.engines) >= 2:
             return
+        if entry.is_remote:
+            self._start(model, remote_plan(key, effective(model, entry)[0]), now)
+            return
         is_hot = not (model.waiting or model.start_waiters or model.wish is Wish.START or serving is not None)
         if is_hot and world.is_loading:
             return  # what `admit` would say too, without the cost: thousands may have been dropped at once
@@ -138,16 +142,7 @@ class Steps:
         admission = admit(model, plan, models=self._with_engines(), budget=world.budget, is_hot=is_hot)
         match admission.verdict:
             case Verdict.START:
-                number, ticket = next(world.numbers), next(world.numbers)
-                engine = Engine(
-                    number=number, entry=entry, plan=plan, phase=Phase.STARTING, ticket=ticket, started_at=now
-                )
-                model.engines.append(engine)
-                world.engines[number] = (model, engine)
-                model.tell(f"engine {number} started", now)
-                world.actions.append(
-                    StartEngine(number, ticket, entry, plan, deadline_s=load_deadline_s(entry))
-                )
+                self._start(model, plan, now)
             case Verdict.EVICT:
                 for other, victim in admission.victims:
                     other.tell(f"evicted for {entry.id}", now)
@@ -162,6 +157,18 @@ class Steps:
                 model.wish = Wish.NONE
             case _:
                 pass
+        world.touched.add(model.key)
+
+    def _start(self, model: Model, plan: Plan, now: float) -> None:
+        world, entry = self._world, model.entry
+        number, ticket = next(world.numbers), next(world.numbers)
+        engine = Engine(
+            number=number, entry=entry, plan=plan, phase=Phase.STARTING, ticket=ticket, started_at=now
+        )
+        model.engines.append(engine)
+        world.engines[number] = (model, engine)
+        model.tell(f"engine {number} started", now)
+        world.actions.append(StartEngine(number, ticket, entry, plan, deadline_s=load_deadline_s(entry)))
         world.touched.add(model.key)
 
     def _cannot_fit(self, model: Model, key: str, refusal: Refusal, now: float) -> None:
@@ -273,10 +280,8 @@ class Steps:
             return not_found(entry.id)
         if self._world.is_offline:
             return Refusal("model_missing", "the models folder is offline: mount it again", retry_after_s=5.0)
-        if entry.is_remote:
-            return Refusal(
-                "remote_unsupported", f"{entry.id} is a remote model; this version serves local ones only"
-            )
+        if model.is_remote_stopped:
+            return Refusal("model_stopped", f"{entry.id} is stopped: start it to use it")
         if entry.condition is not Condition.COMPLETE:
             if model.serving is not None or (model.starting is not None and not model.start_waiters):
                 return None
@@ -320,6 +325,14 @@ class Steps:
         self._release(model, Refusal.of(fault))
         self._world.touched.add(model.key)
 
+    def turn_away(self, model: Model, refusal: Refusal) -> None:
+        """Nobody who waits for `model` will get it."""
+        for lease in list(model.waiting):
+            self.refuse(model, lease, refusal)
+        for waiter in model.start_waiters:
+            self._world.actions.append(Answer(waiter, refusal))
+        model.start_waiters.clear()
+
     # -- time and truth ----------------------------------------------------------------------------
 
     def next_deadline(self, now: float) -> float | None:
@@ -339,7 +352,7 @@ class Steps:
         for engine in model.engines:
             if engine.phase is Phase.STARTING:
                 times.append(engine.started_at + load_deadline_s(engine.entry))
-            elif engine.phase in (Phase.READY, Phase.DRAINING) and engine.leases:
+            elif engine.phase in (Phase.READY, Phase.DRAINING) and engine.leases and not engine.is_remote:
                 times.append(engine.advanced_at + limits.stall_s)
             if engine.phase is Phase.DRAINING and engine.drain_until is not None:
                 times.append(engine.drain_until)

@@ -13,7 +13,6 @@ from janagent.folder.fault import Fault
 OFFLINE = Fault("offline", "the root is offline: the models folder cannot be read; mount or create it")
 PAUSED = Fault("paused", "its download is paused: start it to go on")
 QUEUED = Fault("queued", "its download begins when one of those before it has ended")
-REMOTE = Fault("remote_unsupported", "remote models are not served by this version of janagent")
 
 
 def status_of(model: Model, *, world: World) -> ModelStatus:
@@ -28,18 +27,18 @@ def status_of(model: Model, *, world: World) -> ModelStatus:
         progress=_progress(model, state),
         ctx_len=serving.ctx_len if serving else None,
         n_parallel=serving.n_parallel if serving else None,
+        last_error=serving.last_error if serving else None,
+        latency_ms=serving.shown_latency_ms if serving else None,
         overrides=tuple(sorted(model.overrides.items(), key=lambda pair: pair[0])),
     )
 
 
 def _state(model: Model, *, is_offline: bool) -> State:
     entry = model.entry
-    if entry.is_remote and not is_offline:
-        if entry.condition is Condition.INVALID:
-            return State.INVALID
-        return State.STOPPED if model.is_remote_stopped else State.FAILED
     if model.serving is not None:
         return State.RUNNING
+    if entry.is_remote and not is_offline:
+        return _remote_state(model)
     if is_offline:
         return State.STOPPING if model.engines else State.MISSING
     is_wanted = model.waiting or model.wish is Wish.START or model.start_waiters
@@ -55,6 +54,15 @@ def _state(model: Model, *, is_offline: bool) -> State:
     if entry.condition is Condition.MISSING:
         return State.MISSING if fetch_failure(model) is None or model.is_paused else State.FAILED
     return State.DOWNLOADED if model.failure is None else State.FAILED
+
+
+def _remote_state(model: Model) -> State:
+    """Of one that does not serve: it is either stopped or should."""
+    if model.is_remote_stopped:
+        return State.STOPPING if model.engines else State.STOPPED
+    if model.entry.condition is Condition.INVALID:
+        return State.INVALID
+    return State.STARTING if model.failure is None else State.FAILED
 
 
 def _progress(model: Model, state: State) -> dict[str, Any] | None:
@@ -91,8 +99,6 @@ def _error(model: Model, state: State, *, world: World) -> Fault | None:
         return entry.fault
     if is_offline:
         return OFFLINE
-    if entry.is_remote:
-        return REMOTE if state is State.FAILED else None
     failure = model.failure
     if failure is None or state is State.STARTING:
         return None

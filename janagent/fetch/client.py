@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from yarl import URL
@@ -19,6 +18,7 @@ from janagent import __version__
 from janagent.fetch.faults import Code, FetchError
 from janagent.fetch.plan import RemoteFile
 from janagent.fetch.statuses import trouble
+from janagent.network import proxy_for
 
 READ_BYTES = 512 << 10
 MAX_REDIRECTS = 10
@@ -104,7 +104,7 @@ class Client:
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             read_bufsize=READ_BYTES,
-            trust_env=False,  # it would take names and passwords for any host from ~/.netrc as well
+            trust_env=False,  # see janagent.network
         )
         return self
 
@@ -152,16 +152,6 @@ class Client:
         return await self._session.get(
             url, headers={**headers, **secret}, allow_redirects=False, proxy=proxy_for(url)
         )
-
-
-def proxy_for(url: URL) -> URL | None:
-    """The proxy that the environment names for this address (`HTTPS_PROXY`, `NO_PROXY` ...), perhaps with
-    its own user and password; None for a direct connection."""
-    said = getproxies().get(url.scheme, "")
-    if not said or (url.host is not None and proxy_bypass(url.host)):
-        return None
-    proxy = URL(said if "://" in said else f"http://{said}")
-    return proxy if proxy.host else None
 
 
 class _network_faults:

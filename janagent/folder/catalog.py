@@ -18,7 +18,7 @@ from typing import Final
 import psutil
 
 from janagent.folder.defaults import Defaults, read_all
-from janagent.folder.entries import Built, Draft, build
+from janagent.folder.entries import Builder, Built, Draft
 from janagent.folder.entry import INTERRUPTED, CatalogChange, Condition, ModelEntry
 from janagent.folder.estimate import Budget
 from janagent.folder.fault import Fault
@@ -224,7 +224,9 @@ class Catalog:
         for fetch in self._fetches.values():  # what a fetch brings is its model's, from the first file on
             if self._has_file(fetch.key):
                 taken |= fetch.paths()
-        built = build(self._tree, folder, now=now, budget=self._budget, taken=taken, defaults=self._defaults)
+        built = Builder(
+            self._tree, folder, now=now, budget=self._budget, taken=taken, defaults=self._defaults
+        ).build()
         if self._fetches:
             built = replace(built, drafts=tuple(self._unfinished(draft) for draft in built.drafts))
         if any(draft.is_settling for draft in built.drafts):

@@ -27,7 +27,8 @@ def runtime_key(manifest: Manifest, binaries: Iterable[Binary]) -> str:
     # Fields come in the order of their declaration, so equal parameters give equal text.
     init = manifest.init.model_dump_json(exclude_none=True, exclude={"unknown"})
     files = [(str(binary.real_path), binary.role.value, binary.identity) for binary in binaries]
-    return _hash(repr((manifest.engine, manifest.effective_import_format.value, init, files)))
+    where = manifest.origin if manifest.is_remote else None
+    return _hash(repr((manifest.engine, manifest.effective_import_format.value, init, files, where)))
 
 
 def _hash(text: str) -> str:

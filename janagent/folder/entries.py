@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from janagent.folder.apis import api_doubts
 from janagent.folder.contents import Look, inspection, read_json, wholeness
 from janagent.folder.defaults import Defaults, merged
 from janagent.folder.derived import MODEL_JSON, artifact_key, names_of, reaches_below, runtime_key, source_of
@@ -77,32 +78,21 @@ class _Verdict:
             self.condition, self.fault = condition, Fault(code, message)
 
 
-def build(
-    tree: Tree,
-    folder: Folder,
-    *,
-    now: float,
-    budget: Callable[[], Budget],
-    taken: Collection[str],
-    defaults: Mapping[str, Defaults],
-) -> Built:
-    """The models of `folder`. `taken`: paths below `models` that manifests in folders above have claimed.
-    `defaults`: artifact key -> what repos propose."""
-    return _Builder(tree, folder, now, budget, taken, defaults).build()
-
-
-class _Builder:
-    """One run over one folder."""
+class Builder:
+    """One run over one folder: what models it holds."""
 
     def __init__(
         self,
         tree: Tree,
         folder: Folder,
+        *,
         now: float,
         budget: Callable[[], Budget],
         taken: Collection[str],
         defaults: Mapping[str, Defaults],
     ) -> None:
+        """`taken`: paths below `models` that manifests in folders above have claimed. `defaults`: artifact
+        key -> what repos propose."""
         self._tree = tree
         self._folder = folder
         self._now = now
@@ -119,6 +109,7 @@ class _Builder:
         self._again_in_s: float | None = None
 
     def build(self) -> Built:
+        """The models of the folder."""
         jsons: list[File] = []
         for file in self._folder.files.values():
             if file.name.lower().endswith(".json"):
@@ -203,7 +194,9 @@ class _Builder:
         if reading.fault is not None or reading.manifest is None:
             fault = reading.fault or Fault("invalid", "the file holds no JSON object")
             verdict.fail(Condition.INVALID, fault.code, fault.message)
-        elif not manifest.is_remote:
+        elif manifest.is_remote:
+            verdict.warnings.extend(api_doubts(manifest, self._folder.real_path(file)))
+        else:
             claim = Claim(self._stems(file), manifest.download_name, manifest.files, manifest.init)
             choice = choose(claim, offer, budget=self._budget)
             verdict = self._judge(choice, file.name, manifest)

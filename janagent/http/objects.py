@@ -27,6 +27,8 @@ OWN_FIELDS = frozenset(
         "binaries",
         "error",
         "progress",
+        "last_error",
+        "latency_ms",
         "warnings",
         "size_bytes",
         "architecture",
@@ -142,6 +144,11 @@ def _momentary(status: ModelStatus) -> dict[str, Any]:
         body["error"] = {"code": status.error.code, "message": redact(status.error.message)}
     if status.progress is not None:
         body["progress"] = redact(status.progress)
+    if status.last_error is not None:
+        told = {"code": status.last_error.code, "message": redact(status.last_error.message)}
+        body["last_error"] = told
+    if status.latency_ms is not None:
+        body["latency_ms"] = status.latency_ms
     if status.warnings:
         body["warnings"] = redact(status.warnings)
     return body

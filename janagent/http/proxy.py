@@ -12,13 +12,13 @@ other. Knows nothing of what is said. Neighbours: `inference` (before), `streams
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from aiohttp import web
 from multidict import CIMultiDict
 
 from janagent.body import BodyStream
-from janagent.children.client import EngineAnswer, EngineLost
 from janagent.core.faults import Refusal
 from janagent.feed import Closed
 from janagent.http.context import API, REQUEST_ID
@@ -28,6 +28,7 @@ from janagent.http.jsonbody import encode_for_engine
 from janagent.http.routing import Endpoint
 from janagent.http.streams import StallGuard, break_off
 from janagent.runtime import Lease, Runtime
+from janagent.upstream import Answer, EngineLost
 
 WHOLE_BYTES = 8 * 2**20
 """An answer of known length up to this is read whole first: an engine lost within it is a clean 502."""
@@ -80,22 +81,23 @@ class _Relay:
         self._request = request
         self._exchange = exchange
         self._started = started
+        self._model_id = ""
         self._api = request.app[API]
 
-    async def ask(self, lease: Lease) -> EngineAnswer:
+    async def ask(self, lease: Lease) -> Answer:
         """Send the request; returns once the engine's head is there. Raises Refusal `engine_failed`."""
-        endpoint = self._exchange.endpoint
+        endpoint, self._model_id = self._exchange.endpoint, lease.model_id
         body = fill_in(
             self._exchange.body, model_id=lease.model_id, defaults=lease.defaults, endpoint=endpoint
         )
-        data = await encode_for_engine(body, is_large=self._exchange.is_large)
-        headers = {"Content-Type": "application/json", "X-Request-Id": self._request[REQUEST_ID]}
+        encode = partial(encode_for_engine, is_large=self._exchange.is_large)
+        request_id = self._request[REQUEST_ID]
         try:
-            return await lease.engine.post(f"/v1/{endpoint}", data, headers=headers)
+            return await lease.engine.ask(endpoint, body, encode=encode, request_id=request_id)
         except EngineLost as error:
             raise await self._lost(error) from error
 
-    async def answer(self, upstream: EngineAnswer) -> web.StreamResponse:
+    async def answer(self, upstream: Answer) -> web.StreamResponse:
         """Pass the engine's answer on."""
         length = upstream.content_length
         try:
@@ -118,7 +120,7 @@ class _Relay:
                 await stream.close()
         return response
 
-    def _whole(self, upstream: EngineAnswer, body: bytes) -> web.Response:
+    def _whole(self, upstream: Answer, body: bytes) -> web.Response:
         self._saw_first_byte()
         return web.Response(status=upstream.status, headers=passed_on(upstream.headers), body=body)
 
@@ -134,6 +136,8 @@ class _Relay:
 
     async def _lost(self, error: EngineLost) -> Refusal:
         """What to say of an engine that is gone: its own last words, if they come soon enough."""
+        if error.code:
+            return Refusal(error.code, f"{self._model_id}: {error}", retry_after_s=error.retry_after_s)
         key = self._exchange.key
         words = await last_words(self._api.runtime, key, within_s=LAST_WORDS_S)
         return Refusal("engine_failed", f"The engine ended before the answer was complete: {words or error}")

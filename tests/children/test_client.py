@@ -11,7 +11,8 @@ from aiohttp import web
 
 from janagent import paths
 from janagent.body import BodyStream
-from janagent.children.client import EngineAnswer, EngineClient, EngineLost
+from janagent.children.client import EngineAnswer, EngineClient
+from janagent.upstream import EngineLost
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 WHOLE = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Odd: a\r\n\r\nok"

@@ -62,6 +62,24 @@ def test_a_manifest_whose_files_will_be_fetched_is_no_fault_unless_the_network_i
     assert cli("check", models, env={"JANAGENT_OFFLINE": "true"}).returncode == 1
 
 
+def test_a_remote_model_s_key_that_is_not_there_is_a_note_and_one_that_all_may_read_a_warning(
+    cli: Run, models: Path
+):
+    where = '"origin": "http://localhost:1/v1", "import_format": "openai"'
+    api = "{" + where + ', "parameters": {"init": {"API-KEY": "%s"}}}'
+    manifest(models, "absent", api % "${NOBODY_HAS_SET_THIS_KEY}")
+    manifest(models, "literal", api % "sk-literal-123").chmod(0o644)
+    done = cli("check", models)
+    assert done.returncode == 0
+    absent, literal = done.stdout.splitlines()
+    assert absent.startswith(
+        "models/absent/absent.json: note: for you, now: the variable NOBODY_HAS_SET_THIS_KEY is"
+    )
+    assert literal.startswith("models/literal/literal.json: warning: API-KEY: the key is in this file")
+    assert "chmod 600" in literal
+    assert "sk-literal-123" not in done.stdout
+
+
 def test_a_syntax_error_is_told_with_its_place(cli: Run, models: Path):
     manifest(models, "bad", '{"origin": "a/b",\n  oops')
     assert "line 2" in cli("check", models).stdout
@@ -152,7 +170,7 @@ def test_the_specifications_manifests_pass_but_for_their_missing_binaries(cli: R
         origin = "https://docs-test-001.openai.azure.com/" if is_remote else "TheBloke/zephyr-7B-beta-GGUF"
         api = ', "import_format": "azure_openai"' if is_remote else ', "import_format": "thebloke"'
         key = ', "parameters": {"init": {"API-KEY": "k", "DEPLOYMENT-NAME": "d"}}' if is_remote else ""
-        manifest(models, name, f'{{"origin": "{origin}"{api}{key}}}')
+        manifest(models, name, f'{{"origin": "{origin}"{api}{key}}}').chmod(0o600)
     found = json.loads(cli("check", models, "--json").stdout)["findings"]
     assert [(one["id"], one["code"]) for one in found] == [("model-zephyr-7B", "missing")]
 

@@ -75,6 +75,12 @@ def lacking(name: str = "a", *, artifact: str = "files", **changes: Any) -> Mode
     return replace(bare, manifest=replace(bare.manifest, origin=f"owner/{name}"))
 
 
+def remote(name: str = "a", *, version: int = 1, **changes: Any) -> ModelEntry:
+    """A model that somebody else serves; another `version` is another address."""
+    manifest = Manifest(origin="https://api.example/v1", metadata=Metadata(engine="api"))
+    return entry(name, version=version, manifest=manifest, binaries=(), **changes)
+
+
 class Driver:
     """A machine with a clock. Every call hands over one event and runs `check()`."""
 

@@ -12,7 +12,7 @@ from janagent.core.memory import Budget
 from janagent.core.status import State
 from janagent.folder.entry import Condition
 from janagent.folder.fault import Fault
-from tests.core.driver import GB, Driver, entry, lacking
+from tests.core.driver import GB, Driver, entry, lacking, remote
 
 names = st.sampled_from(["a", "b", "c"])
 
@@ -49,6 +49,14 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(name=names, artifact=st.sampled_from(["files", "others"]))
     def drop_a_manifest_alone(self, name: str, artifact: str) -> None:
         self.d.folder(lacking(name, artifact=artifact))
+
+    @rule(
+        name=names,
+        version=st.integers(1, 3),
+        condition=st.sampled_from([Condition.COMPLETE, Condition.INVALID]),
+    )
+    def drop_a_remote_one(self, name: str, version: int, condition: Condition) -> None:
+        self.d.folder(remote(name, version=version, condition=condition))
 
     @rule(name=names)
     def remove(self, name: str) -> None:

@@ -6,8 +6,6 @@ from janagent.core.records import Model, World
 from janagent.core.status import State
 from janagent.core.view import status_of
 from janagent.folder.entry import Condition
-from janagent.folder.manifest import Manifest
-from janagent.folder.parameters import Metadata
 from tests.core.driver import GB, Driver, entry
 
 
@@ -31,14 +29,6 @@ def test_offline_is_missing_and_says_so() -> None:
     assert status.state is State.MISSING
     assert status.error is not None
     assert status.error.code == "offline"
-
-
-def test_a_remote_model_is_failed_until_remote_models_are_served_and_stopped_after_a_stop() -> None:
-    remote = Manifest(origin="https://api.openai.com/v1", metadata=Metadata(engine="api"))
-    model = Model(entry=entry(manifest=remote))
-    assert status_of(model, world=world()).state is State.FAILED
-    model.is_remote_stopped = True
-    assert status_of(model, world=world()).state is State.STOPPED
 
 
 def test_a_load_shows_how_far_it_is() -> None:

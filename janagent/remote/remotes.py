@@ -1,0 +1,104 @@
+"""The lives of remote engines: opened for a `StartEngine`, closed when told, ended when their key is gone.
+
+Part of the I/O half, as `fetchers` is. Owns the one HTTP session whose connections all remote models share,
+kept alive per origin. Knows nothing of requests (`client` does) and decides nothing (the machine does).
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from types import SimpleNamespace, TracebackType
+from typing import Any, Self
+
+import aiohttp
+
+from janagent import __version__
+from janagent.children.logs import LogRing
+from janagent.core import events as ev
+from janagent.core.actions import StartEngine
+from janagent.folder.fault import Fault
+from janagent.network import client_tls
+from janagent.remote.address import address_of
+from janagent.remote.client import Remote, RemoteClient, Trip
+from janagent.remote.faults import KEY_MISSING
+from janagent.remote.keys import KeyProblem, resolve
+
+log = logging.getLogger(__name__)
+
+KEPT_S = 60.0
+"""An idle connection is kept for so long: less than the common servers and balancers keep theirs."""
+READ_BYTES = 16 << 10
+"""Of an answer lie in memory before its sender must wait, about."""
+
+
+class Remotes:
+    """Opens remote engines; an async context manager."""
+
+    def __init__(
+        self, *, post: Callable[[ev.Event], None], logs_of: Callable[[str], LogRing], stall_s: float
+    ) -> None:
+        self._post = post
+        self._logs_of = logs_of
+        self._stall_s = stall_s
+        self._session: aiohttp.ClientSession | None = None
+        self._opening = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close every connection."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def open(self, action: StartEngine, *, key_lost: Callable[[str], None]) -> RemoteClient:
+        """A client for the model of `action`. `key_lost` is told, later, when its key cannot be had any more.
+
+        Raises KeyProblem.
+        """
+        entry, init = action.entry, action.plan.init
+        address = address_of(entry.manifest, init, model_id=entry.id)
+        if init.api_key:
+            await resolve(init.api_key)
+        elif address.needs_key:
+            raise KeyProblem(f"{address.host} lets nobody in without a key: set API-KEY in the manifest")
+        logs = self._logs_of(entry.key)
+        logs.add(f"janagent: requests go to {address.host} as model {address.model}")
+
+        def seen(latency_ms: float | None, fault: Fault | None) -> None:
+            if fault is not None:
+                logs.add(f"janagent: {fault.message}")
+            self._post(ev.RemoteSeen(action.engine, latency_ms, fault))
+            if fault is not None and fault.code == KEY_MISSING:
+                key_lost(fault.message)
+
+        remote = Remote(entry.id, address, init.api_key, stall_s=self._stall_s)
+        return RemoteClient(remote, session=await self._shared_session(), seen=seen)
+
+    async def _shared_session(self) -> aiohttp.ClientSession:
+        async with self._opening:
+            if self._session is None:
+                tls = await asyncio.to_thread(client_tls)
+                self._session = aiohttp.ClientSession(
+                    connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEPT_S, ssl=tls),
+                    headers={"User-Agent": f"janagent/{__version__}"},
+                    cookie_jar=aiohttp.DummyCookieJar(),
+                    read_bufsize=READ_BYTES,
+                    trace_configs=[_tracing()],
+                    trust_env=False,  # see janagent.network
+                )
+            return self._session
+
+
+def _tracing() -> aiohttp.TraceConfig:
+    """Tells each `Trip` whether it went out on a connection that had been kept."""
+
+    async def reused(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: Any) -> None:
+        trip: Trip = context.trace_request_ctx
+        trip.is_reused = True
+
+    config = aiohttp.TraceConfig()
+    config.on_connection_reuseconn.append(reused)
+    return config

@@ -1,0 +1,169 @@
+"""A remote API for tests: OpenAI's and Azure's shapes on loopback, and whatever misbehaviour a test wants.
+
+It runs on an event loop of its own thread, so that a daemon and a test that blocks can both talk to it.
+"""
+
+import asyncio
+import json
+import ssl
+import threading
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+from aiohttp import web
+
+Body = dict[str, Any]
+Handler = Callable[[web.Request, Body], Awaitable[web.StreamResponse]]
+KEY = "sk-test-Xy7Zw9Qv3Rt5"
+"""What the upstream wants to see, and nobody else may."""
+LOOP_LIMIT_S = 30.0
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request, as it came."""
+
+    path: str
+    query: dict[str, str]
+    headers: dict[str, str]
+    body: Body
+    peer: Any = field(repr=False)
+    """Address and port of the other end: the same again means a kept connection."""
+
+
+class Upstream:
+    """A context manager. `calls` holds what came; `answer` may be replaced by a test's own handler."""
+
+    def __init__(
+        self, *, key: str | None = None, tls: ssl.SSLContext | None = None, prefix: str = ""
+    ) -> None:
+        self.key = key
+        self.calls: list[Call] = []
+        self.answer: Handler = plain
+        self.gone = threading.Semaphore(0)
+        """Released for each request whose client left before the end."""
+        self._tls = tls
+        self._prefix = prefix
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self.port = 0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._run(self._start())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._run(self._runner.cleanup())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(LOOP_LIMIT_S)
+        self._loop.close()
+
+    @property
+    def url(self) -> str:
+        """Its base, without a version."""
+        return f"{'https' if self._tls else 'http'}://localhost:{self.port}{self._prefix}"
+
+    @property
+    def last(self) -> Call:
+        return self.calls[-1]
+
+    def _run(self, coro: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(coro, self._loop).result(LOOP_LIMIT_S)
+
+    async def _start(self) -> None:
+        app = web.Application(client_max_size=64 << 20)
+        app.router.add_route("*", "/{path:.*}", self._handle)
+        self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1, access_log=None)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port, ssl_context=self._tls)
+        await site.start()
+        self.port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        body = json.loads(await request.read() or b"null")
+        assert request.transport is not None
+        peer = request.transport.get_extra_info("peername")
+        call = Call(request.path, dict(request.query), dict(request.headers), body, peer)
+        self.calls.append(call)
+        if self.key is not None and self.key not in (shown(call.headers), call.headers.get("api-key")):
+            return error(401, f"Incorrect API key provided: {shown(call.headers)}.", code="invalid_api_key")
+        try:
+            return await self.answer(request, body)
+        except asyncio.CancelledError:
+            self.gone.release()
+            raise
+
+
+def shown(headers: Mapping[str, str]) -> str:
+    """The key of a Bearer header."""
+    return headers.get("Authorization", "").removeprefix("Bearer ")
+
+
+def error(status: int, message: str, *, code: str | None = None, **headers: str) -> web.Response:
+    """An error in OpenAI's shape."""
+    kind = "invalid_request_error"
+    body = {"error": {"message": message, "type": kind, "param": None, "code": code}}
+    return web.json_response(
+        body, status=status, headers={n.replace("_", "-"): v for n, v in headers.items()}
+    )
+
+
+def chat(content: str = "Hello!", *, model: str = "gpt-up") -> Body:
+    """A chat answer."""
+    message = {"role": "assistant", "content": content}
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1700000000,
+        "model": model,
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}],
+        "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3},
+    }
+
+
+def chunk(content: str, *, model: str = "gpt-up", **more: Any) -> bytes:
+    """One event of a streamed chat, as OpenAI writes them."""
+    delta = {"content": content}
+    event = {
+        "id": "chatcmpl-1",
+        "object": "chat.completion.chunk",
+        "created": 1700000000,
+        "model": model,
+        "choices": [{"index": 0, "delta": delta, "finish_reason": None}],
+        **more,
+    }
+    return b"data: " + json.dumps(event).encode() + b"\n\n"
+
+
+DONE = b"data: [DONE]\n\n"
+
+
+async def opened(request: web.Request, **headers: str) -> web.StreamResponse:
+    """An event stream that has begun."""
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream", **headers})
+    await response.prepare(request)
+    return response
+
+
+async def plain(request: web.Request, body: Body) -> web.StreamResponse:
+    """A well-behaved answer for each endpoint."""
+    model = body.get("model", "gpt-up")
+    if request.path.endswith("/embeddings"):
+        inputs = body["input"] if isinstance(body["input"], list) else [body["input"]]
+        data = [{"object": "embedding", "index": n, "embedding": [0.25, -1e-07]} for n in range(len(inputs))]
+        usage = {"prompt_tokens": 1, "total_tokens": 1}
+        return web.json_response({"object": "list", "data": data, "model": model, "usage": usage})
+    if not request.path.endswith("/completions"):
+        return error(404, f"Invalid URL ({request.method} {request.path})")
+    if not body.get("stream"):
+        return web.json_response(chat(model=model))
+    response = await opened(request)
+    for word in ("one ", "two ", "three"):
+        await response.write(chunk(word, model=model))
+    await response.write(DONE)
+    return response
