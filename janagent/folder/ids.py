@@ -66,13 +66,17 @@ def _is_address(host: str) -> bool:
 
 
 class IdIndex:
-    """Names to keys and back, kept up to date in proportion to what changes."""
+    """Names to keys and back, kept up to date in proportion to what changes.
+
+    Nearly every name has one claimant, so only the others' claimants are kept in a record of their own.
+    """
 
     def __init__(self) -> None:
         self._names: dict[str, Names] = {}
-        self._claims: dict[str, tuple[tuple[int, str], ...]] = {}
-        """Name -> (rank, key) of everyone who would like it."""
         self._owner: dict[str, str] = {}
+        """Name -> key of the one that it means."""
+        self._rivals: dict[str, tuple[str, ...]] = {}
+        """Name -> keys of all who would like it, its owner included, where there are several."""
         self._shown: dict[str, tuple[str, tuple[str, ...]]] = {}
 
     def update(self, names: Mapping[str, Names], removed: Iterable[str]) -> set[str]:
@@ -81,19 +85,23 @@ class IdIndex:
         A plain id that is free goes to the key with fewest folders, then in path order.
         """
         touched: set[str] = set()
+        held: dict[str, str] = {}
+        """Name -> its owner before, of names that it gave up for the moment."""
         for key in removed:
-            self._withdraw(key, touched)
+            self._withdraw(key, touched, held)
             self._shown.pop(key, None)
-        for key, wanted in names.items():
-            if self._names.get(key) != wanted:
-                self._withdraw(key, touched)
-                self._names[key] = wanted
-                for name, rank in wanted.ranked(key):
-                    self._claims[name] = (*self._claims.get(name, ()), (rank, key))
-                    touched.add(name)
-        for name in touched:
-            self._settle(name)
-        concerned = {key for name in touched for _, key in self._claims.get(name, ())}
+        changed = {key for key, wanted in names.items() if self._names.get(key) != wanted}
+        for key in changed:
+            self._withdraw(key, touched, held)
+        for key in changed:
+            self._names[key] = names[key]
+            for name, _ in names[key].ranked(key):
+                self._claim(name, key)
+                touched.add(name)
+        for name in self._rivals.keys() & touched:
+            owner = self._owner[name]
+            self._settle(name, holder=held.get(name) or (None if owner in changed else owner))
+        concerned = {key for name in touched for key in self._claimants(name)}
         return {key for key in concerned if self._show(key)}
 
     def id_of(self, key: str) -> str:
@@ -127,28 +135,40 @@ class IdIndex:
         inside = sorted(low for low in folded if wanted and wanted in low and low not in found)
         return [folded[low] for low in (*found, *inside)][:n]
 
-    def _withdraw(self, key: str, touched: set[str]) -> None:
-        wanted = self._names.pop(key, None)
-        if wanted is None:
-            return
-        for name, _ in wanted.ranked(key):
-            left = tuple(claim for claim in self._claims[name] if claim[1] != key)
-            if left:
-                self._claims[name] = left
-            else:
-                del self._claims[name]
-            touched.add(name)
+    def _claimants(self, name: str) -> tuple[str, ...]:
+        if (rivals := self._rivals.get(name)) is not None:
+            return rivals
+        return () if (owner := self._owner.get(name)) is None else (owner,)
 
-    def _settle(self, name: str) -> None:
+    def _claim(self, name: str, key: str) -> None:
+        claimants = self._claimants(name)
+        if claimants:
+            self._rivals[name] = (*claimants, key)
+        else:
+            self._owner[name] = key
+
+    def _withdraw(self, key: str, touched: set[str], held: dict[str, str]) -> None:
+        """Take back all that `key` claims; what it owned goes to one of the others for the moment."""
+        wanted = self._names.pop(key, None)
+        for name, _ in wanted.ranked(key) if wanted is not None else ():
+            touched.add(name)
+            left = tuple(other for other in self._claimants(name) if other != key)
+            if self._owner[name] == key:
+                held.setdefault(name, key)  # the first was the owner; those after it are for the moment
+                if left:
+                    self._owner[name] = left[0]
+                else:
+                    del self._owner[name]
+            if len(left) > 1:
+                self._rivals[name] = left
+            else:
+                self._rivals.pop(name, None)
+
+    def _settle(self, name: str, *, holder: str | None) -> None:
         """Decide who owns `name`: its holder if it still wants it as plain id, else the best claim."""
-        claims = self._claims.get(name)
-        if claims is None:
-            self._owner.pop(name, None)
-            return
-        holder = self._owner.get(name)
-        if holder is None or (_PLAIN, holder) not in claims:
-            best = claims[0] if len(claims) == 1 else min(claims, key=_preference)
-            self._owner[name] = best[1]
+        claims = [(dict(self._names[key].ranked(key))[name], key) for key in self._rivals[name]]
+        is_held = holder is not None and (_PLAIN, holder) in claims
+        self._owner[name] = holder if holder is not None and is_held else min(claims, key=_preference)[1]
 
     def _show(self, key: str) -> bool:
         """Work out id and aliases of `key`; whether they differ from before."""
