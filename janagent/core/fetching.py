@@ -23,6 +23,7 @@ DOWNLOADING = "model_downloading"
 RETRY_DOWNLOAD_S = 10.0
 NOT_ENOUGH = "not_enough"
 """Fault code where all came that the manifest asks for, and the folder still lacks something."""
+_FORBIDDEN = "It is not fetched, because offline = true forbids that"
 
 
 class Artifact(StrEnum):
@@ -77,7 +78,7 @@ def with_reason(fault: Fault, *, world: World) -> Fault:
     """`fault` of a model that could be fetched, with the words for why it is not, if it may not be."""
     if world.limits.may_fetch:
         return fault
-    return Fault(fault.code, f"{fault.message}. It is not fetched, because offline = true forbids that")
+    return Fault(fault.code, fault.words, _FORBIDDEN)
 
 
 def lack(model: Model, now: float, *, world: World) -> Refusal:
