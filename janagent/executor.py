@@ -222,7 +222,6 @@ class Executor:
         try:
             running.client = await self._remotes.open(action, key_lost=key_lost)
         except KeyProblem as problem:
-            log.info("%s cannot be used: %s", action.entry.id, problem)
             return ev.EngineExited(action.engine, ev.ExitKind.LOAD_FAILED, str(problem), code=KEY_MISSING)
         running.spawned.set()
         self._post(ev.EngineReady(action.engine, action.ticket, ctx_len=0, n_parallel=0))
