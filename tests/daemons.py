@@ -97,7 +97,7 @@ class Daemon:
         (self.folder / "home").mkdir(exist_ok=True)
         flags = {"JANAGENT_" + name.upper(): str(value) for name, value in self.settings.items()}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "janagent", "serve", "--port", "0"],
+            [sys.executable, "-m", "janagent", "serve", "--port", str(self.settings.get("port", 0))],
             env={**self.environment, **flags},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
