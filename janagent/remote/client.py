@@ -139,7 +139,7 @@ class RemoteClient:
         headers = {
             "Content-Type": "application/json",
             "Accept-Encoding": "identity",
-            "X-Request-Id": request_id,
+            "X-Client-Request-Id": request_id,  # OpenAI's; under X-Request-Id llama_cpp.server wants a UUID
             **address.headers(key),
         }
         asked_at = time.monotonic()
