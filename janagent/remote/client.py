@@ -169,6 +169,9 @@ class RemoteClient:
         origin = url.origin()
         for _ in range(_MAX_REDIRECTS + 1):
             response = await self._post(url, data, headers)
+            if response.status == faults.PROXY_WANTS_PASSWORD:  # of a tunnel aiohttp raises it itself
+                response.release()
+                raise faults.refused_by_proxy(self._remote.address.host, response.status)
             if not 300 <= response.status < 400:
                 return response
             location = response.headers.get("Location", "")
