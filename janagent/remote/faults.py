@@ -126,6 +126,8 @@ def words_of(status: int, body: bytes, *, host: str) -> str:
     if not isinstance(told, str):
         told = _TAGS.sub(" ", body[: 16 << 10].decode("utf-8", "replace"))
     told = redact_text(" ".join(told.split())[:_LONGEST_QUOTE])
+    if told.startswith(f"{host} answered {phrase}"):  # these words are `in_shape`'s already
+        return told
     return f"{host} answered {phrase}{': ' + told if told else ''}"
 
 
