@@ -156,11 +156,11 @@ class Daemon:
         assert_all_gone(children)
         return status
 
-    def kill(self) -> list[psutil.Process]:
-        """SIGKILL; returns the children it had, for `assert_all_gone`."""
+    def kill(self, number: int = signal.SIGKILL) -> list[psutil.Process]:
+        """A signal that ends it on the spot; returns the children it had, for `assert_all_gone`."""
         assert self._process is not None
         children = self.children()
-        self._process.kill()
+        self._process.send_signal(number)
         self._process.wait(STOP_LIMIT_S)
         self._process = None
         return children
