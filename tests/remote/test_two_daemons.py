@@ -106,7 +106,7 @@ def test_a_model_that_is_not_there_is_named_as_the_daemon_behind_names_it(
 
 
 async def test_four_streams_at_once_interleave_and_are_all_whole(front: Daemon) -> None:
-    bodies = [chat_body("far", f"Count to {n}.") | {"max_tokens": 64, "ignore_eos": True} for n in range(4)]
+    bodies = [chat_body("far", f"Count to {n}.") | {"max_tokens": 96, "ignore_eos": True} for n in range(4)]
     async with aiohttp.ClientSession() as session:
         answers = await stream_chats_at_once(session, front.url, bodies)
     assert [answer[-1]["choices"][0]["finish_reason"] for answer in answers] == ["length"] * 4
