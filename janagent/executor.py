@@ -37,6 +37,7 @@ from janagent.folder.entry import ModelEntry, Role
 from janagent.folder.listing import parent
 from janagent.folder.records import discard
 from janagent.folder.removal import remove_empty_folders, remove_files
+from janagent.network import BadBundle
 from janagent.remote.faults import KEY_MISSING
 from janagent.remote.keys import KeyProblem
 from janagent.remote.remotes import Remotes
@@ -223,6 +224,9 @@ class Executor:
             running.client = await self._remotes.open(action, key_lost=key_lost)
         except KeyProblem as problem:
             return ev.EngineExited(action.engine, ev.ExitKind.LOAD_FAILED, str(problem), code=KEY_MISSING)
+        except BadBundle as problem:
+            log.warning("%s cannot be used: %s", action.entry.id, problem)
+            return ev.EngineExited(action.engine, ev.ExitKind.LOAD_FAILED, str(problem))
         running.spawned.set()
         self._post(ev.EngineReady(action.engine, action.ticket, ctx_len=0, n_parallel=0))
         await running.ended.wait()

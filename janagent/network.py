@@ -24,17 +24,24 @@ def proxy_for(url: URL) -> URL | None:
     return proxy if proxy.host else None
 
 
+class BadBundle(Exception):
+    """A bundle that the environment names cannot be used. The message says which."""
+
+
 def client_tls() -> ssl.SSLContext:
     """Certificates are checked against the system's authorities and the bundles that the environment names.
 
-    Blocks for some ten milliseconds. Raises OSError (of which ssl's errors are) for a bundle that cannot be
-    read.
+    Blocks for some ten milliseconds. Raises BadBundle.
     """
     context = ssl.create_default_context()
     for name in CA_VARIABLES:
         if bundle := os.environ.get(name):
-            if os.path.isdir(bundle):
-                context.load_verify_locations(capath=bundle)
-            else:
-                context.load_verify_locations(cafile=bundle)
+            try:
+                if os.path.isdir(bundle):
+                    context.load_verify_locations(capath=bundle)
+                else:
+                    context.load_verify_locations(cafile=bundle)
+            except OSError as error:  # ssl's own are too
+                words = "holds no certificates" if isinstance(error, ssl.SSLError) else error.strerror
+                raise BadBundle(f"the file {bundle}, which {name} names, cannot be used: {words}") from error
     return context

@@ -2,6 +2,7 @@
 
 import ast
 import importlib.metadata
+import itertools
 import re
 import subprocess
 import sys
@@ -132,7 +133,9 @@ def test_the_layers_name_every_package():
 
 
 def test_every_import_is_a_declared_dependency():
-    declared = {re.split(r"[<>=\[~! ]", line)[0].lower() for line in PYPROJECT["project"]["dependencies"]}
+    extras = PYPROJECT["project"]["optional-dependencies"].values()
+    lines = [*PYPROJECT["project"]["dependencies"], *itertools.chain(*extras)]
+    declared = {re.split(r"[<>=\[~! ]", line)[0].lower() for line in lines}
     packages = importlib.metadata.packages_distributions()
     imported = set()
     for module in MODULES:

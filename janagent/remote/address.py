@@ -63,6 +63,12 @@ class Address:
         name = urlsplit(self.base).hostname or ""
         return self.is_azure or _is_openai(name)
 
+    def secrets(self, key: str) -> list[str]:
+        """What is told to the upstream alone, in the forms in which it is told."""
+        said = [value.removeprefix("Bearer ").removeprefix("Basic ") for value in self.headers(key).values()]
+        _, _, password = self.basic.partition(":")
+        return [*said, self.basic, password, *(value for name, value in self.query if name != "api-version")]
+
     def headers(self, key: str) -> dict[str, str]:
         """What shows `key`; empty without one."""
         if self.is_azure:

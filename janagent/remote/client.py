@@ -31,7 +31,7 @@ from janagent.remote.fields import (
     usable_defaults,
 )
 from janagent.remote.keys import KeyProblem, resolve
-from janagent.remote.rewrite import Rewriter, StreamTooWide
+from janagent.remote.rewrite import Rewriter, StreamTooWide, spellings
 from janagent.upstream import Encode, EngineLost
 
 CONNECT_LIMIT_S: Final = 10.0
@@ -139,15 +139,17 @@ class RemoteClient:
         headers = {
             "Content-Type": "application/json",
             "Accept-Encoding": "identity",
-            "X-Request-Id": request_id,
+            "X-Client-Request-Id": request_id,  # OpenAI's; under X-Request-Id llama_cpp.server wants a UUID
             **address.headers(key),
         }
+        secrets = spellings(address.secrets(key))
         asked_at = time.monotonic()
         token_field = self._token_fields.get(endpoint) or first_token_field(address, endpoint)
         for _ in TOKEN_FIELDS:
             adapted = adapt(body, model=address.model, token_field=token_field)
-            response = await self._send(address.url(endpoint), await encode(adapted), headers)
-            answer = await self._answer(response, Rewriter(model_id=self._remote.model_id, secret=key))
+            rewriter = Rewriter(model_id=self._remote.model_id, secrets=secrets)
+            response = await self._send(address.url(endpoint), await encode(adapted), headers, rewriter)
+            answer = await self._answer(response, rewriter)
             other = other_token_field(adapted, faults.error_of(answer.body)) if answer.status == 400 else None
             if other is None:
                 break
@@ -165,10 +167,15 @@ class RemoteClient:
         except KeyProblem as problem:
             raise EngineLost(str(problem), code=faults.KEY_MISSING) from problem
 
-    async def _send(self, url: URL, data: bytes, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
+    async def _send(
+        self, url: URL, data: bytes, headers: Mapping[str, str], rewriter: Rewriter
+    ) -> aiohttp.ClientResponse:
         origin = url.origin()
         for _ in range(_MAX_REDIRECTS + 1):
             response = await self._post(url, data, headers)
+            if response.status == faults.PROXY_WANTS_PASSWORD:  # of a tunnel aiohttp raises it itself
+                response.release()
+                raise faults.refused_by_proxy(self._remote.address.host, response.status)
             if not 300 <= response.status < 400:
                 return response
             location = response.headers.get("Location", "")
@@ -179,9 +186,9 @@ class RemoteClient:
             except ValueError:
                 is_ours = False
             if not (is_ours and location and response.status in _SAME_METHOD):
-                raise faults.redirected(self._remote.address.host, location)
+                raise faults.redirected(self._remote.address.host, rewriter.scrubbed_text(location))
             url = target
-        raise faults.redirected(self._remote.address.host, str(url.with_query(None)))
+        raise faults.redirected(self._remote.address.host, rewriter.scrubbed_text(str(url)))
 
     async def _post(self, url: URL, data: bytes, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
         """Send it, again if the upstream cannot have got it: no connection came about, or one that had been
@@ -251,14 +258,16 @@ async def _whole(response: aiohttp.ClientResponse, host: str) -> bytes:
     return b"".join(parts)
 
 
-def _passed_on(response: aiohttp.ClientResponse) -> CIMultiDict[str]:
+def _passed_on(response: aiohttp.ClientResponse, rewriter: Rewriter) -> CIMultiDict[str]:
     """What a client may learn: its limits, and by which name the upstream knows the request."""
     passed = CIMultiDict(
-        (name, value) for name, value in response.headers.items() if name.lower().startswith(_PASSED_ON)
+        (name, rewriter.scrubbed_text(value))
+        for name, value in response.headers.items()
+        if name.lower().startswith(_PASSED_ON)
     )
     for name in ("Content-Type", "X-Request-Id"):
         if (value := response.headers.get(name)) is not None:
-            passed[name.replace("X-", "X-Upstream-")] = value
+            passed[name.replace("X-", "X-Upstream-")] = rewriter.scrubbed_text(value)
     return passed
 
 
@@ -267,7 +276,7 @@ class RemoteAnswer:
 
     def __init__(self, client: RemoteClient, response: aiohttp.ClientResponse, rewriter: Rewriter) -> None:
         self.status = response.status
-        self.headers = _passed_on(response)
+        self.headers = _passed_on(response, rewriter)
         self.content_length: int | None = None
         self.asked_at = 0.0
         self.body = b""

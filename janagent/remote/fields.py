@@ -27,10 +27,16 @@ def usable_defaults(defaults: Mapping[str, Any], *, address: Address) -> dict[st
 
 
 def first_token_field(address: Address, endpoint: str) -> TokenField | None:
-    """The name under which an answer's length is limited; None: as the client says."""
+    """The name under which an answer's length is limited; None: as the client says.
+
+    Azure refuses the name that a deployment does not know, and then the other one is tried. Of other servers
+    all know the old name, and some pass over the new one in silence (llama_cpp.server).
+    """
     if endpoint != "chat/completions":
         return "max_tokens" if endpoint == "completions" else None
-    return "max_completion_tokens" if address.is_openai else None
+    if address.is_azure:
+        return None
+    return "max_completion_tokens" if address.is_openai else "max_tokens"
 
 
 def adapt(body: Mapping[str, Any], *, model: str, token_field: TokenField | None) -> dict[str, Any]:

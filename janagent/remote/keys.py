@@ -15,6 +15,7 @@ import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 
 LONGEST_FILE_BYTES = 4 << 10
 KEYRING_LIMIT_S = 15.0
@@ -82,7 +83,7 @@ def _from_file(name: str) -> str:
             if not stat.S_ISREG(found.st_mode):
                 raise KeyProblem(f"{path} is no regular file, so it is not read for a key")
             if found.st_mode & stat.S_IROTH:
-                raise KeyProblem(f"{path} holds a key, but everybody may read it: chmod o-r {path}")
+                raise KeyProblem(f"{path} holds a key, but everybody may read it: chmod o-r {quote(name)}")
             content = file.read(LONGEST_FILE_BYTES + 1)
     except OSError as error:
         raise KeyProblem(f"{path}, which should hold the key, cannot be read: {error.strerror}") from error
@@ -102,7 +103,7 @@ async def _from_keyring(place: str) -> str:
     except TimeoutError:
         raise KeyProblem("the desktop's keyring does not answer: is it locked?") from None
     if key is None:
-        raise KeyProblem(f"the keyring has no key for it: keyring set {service} {user}")
+        raise KeyProblem(f"the keyring has no key for it: keyring set {quote(service)} {quote(user)}")
     return _usable(key.strip(), f"the keyring's entry {service}/{user}")
 
 

@@ -58,7 +58,7 @@ class Remotes:
     async def open(self, action: StartEngine, *, key_lost: Callable[[str], None]) -> RemoteClient:
         """A client for the model of `action`. `key_lost` is told, later, when its key cannot be had any more.
 
-        Raises KeyProblem.
+        Raises KeyProblem and BadBundle.
         """
         entry, init = action.entry, action.plan.init
         address = address_of(entry.manifest, init, model_id=entry.id)

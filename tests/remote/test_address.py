@@ -102,3 +102,10 @@ def test_nothing_secret_is_in_what_is_printed() -> None:
     assert "pa55" not in repr(found)
     assert "s3cret" not in repr(found)
     assert found.host == "host.example"
+
+
+def test_what_an_upstream_is_told_is_secret_in_each_of_its_forms() -> None:
+    told = address("https://me:pass%2Fword@host/v1?sig=abc&api-version=1")
+    assert told.secrets("") == ["bWU6cGFzcy93b3Jk", "me:pass/word", "pass/word", "abc"]
+    assert told.secrets("sk-1")[0] == "sk-1"
+    assert address(AZURE, "azure_openai").secrets("k-1")[0] == "k-1"

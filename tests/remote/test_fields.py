@@ -22,6 +22,16 @@ def test_openai_gets_its_own_name_for_the_limit(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens", "token_limit"])
+def test_other_servers_get_the_name_that_all_of_them_know(name: str) -> None:
+    field = first_token_field(OTHER, "chat/completions")
+    assert adapt({name: 7}, model="m", token_field=field) == {"model": "m", "max_tokens": 7}
+
+
+def test_azure_gets_the_name_that_the_client_says() -> None:
+    assert first_token_field(AZURE, "chat/completions") is None
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens", "token_limit"])
 def test_plain_completions_know_only_the_old_name(name: str) -> None:
     field = first_token_field(OPENAI, "completions")
     assert adapt({name: 7}, model="m", token_field=field) == {"model": "m", "max_tokens": 7}
