@@ -37,7 +37,7 @@ from janagent.folder.entry import ModelEntry, Role
 from janagent.folder.listing import parent
 from janagent.folder.records import discard
 from janagent.folder.removal import remove_empty_folders, remove_files
-from janagent.network import BadBundle
+from janagent.network import BadEnvironment
 from janagent.remote.faults import KEY_MISSING
 from janagent.remote.keys import KeyProblem
 from janagent.remote.remotes import Remotes
@@ -116,6 +116,7 @@ class Executor:
     ) -> None:
         """Kill what is left; a daemon that ends leaves no process."""
         for running in self._running.values():
+            running.ended.set()
             if running.child is not None:
                 running.child.kill()
         self._fetchers.kill_all()
@@ -186,7 +187,8 @@ class Executor:
             self._running.pop(action.engine, None)
             self._totals.add(running.stats)
             self._totals.crashes += exited.kind is ev.ExitKind.CRASHED
-            if running.client is not None:
+            # A remote one whose key is gone goes on with the answers that it has begun.
+            if running.client is not None and (running.child is not None or running.is_stop_asked):
                 running.client.close()
             with suppress(OSError):
                 running.socket_path.unlink()
@@ -224,7 +226,7 @@ class Executor:
             running.client = await self._remotes.open(action, key_lost=key_lost)
         except KeyProblem as problem:
             return ev.EngineExited(action.engine, ev.ExitKind.LOAD_FAILED, str(problem), code=KEY_MISSING)
-        except BadBundle as problem:
+        except BadEnvironment as problem:
             log.warning("%s cannot be used: %s", action.entry.id, problem)
             return ev.EngineExited(action.engine, ev.ExitKind.LOAD_FAILED, str(problem))
         running.spawned.set()

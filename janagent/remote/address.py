@@ -45,7 +45,7 @@ class Address:
 
     def url(self, endpoint: str) -> URL:
         """Where `chat/completions`, `completions` or `embeddings` is."""
-        return URL(f"{self.base}/{endpoint}", encoded=True).with_query(self.query or None)
+        return URL(f"{self.base}/{endpoint}").with_query(self.query or None)
 
     @property
     def host(self) -> str:

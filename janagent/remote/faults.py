@@ -30,6 +30,7 @@ _WRONG_NAME, _WRONG_TIME = "origin must have a name that it is for", "is this ma
 _CERTIFICATE_HINTS = {9: _WRONG_TIME, 10: _WRONG_TIME, 62: _WRONG_NAME, 64: _WRONG_NAME}
 """By OpenSSL's X509_V_ERR_ numbers: not yet valid, expired, another host name, another IP address."""
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+_CODES = {401: "upstream_auth", 403: "upstream_auth", 404: "upstream_not_found", 429: "upstream_limit"}
 _TAGS = re.compile(r"<(?:script|style).*?</(?:script|style)>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 _HEALTH = frozenset({401, 402, 403, 404, 408, 429})
 """Statuses that tell of the upstream, and not of the one request (5xx do too)."""
@@ -62,7 +63,7 @@ def lost(error: BaseException, *, host: str, stall_s: float, has_begun: bool) ->
             words = f"{host} cannot be reached ({_reason(error.os_error)})"
             return EngineLost(words, code=UNREACHABLE)
         case aiohttp.ClientResponseError():
-            return EngineLost(f"{host} does not speak HTTP: is origin right?", code=FAILED)
+            return EngineLost(f"{host} does not speak HTTP as it should: is origin right?", code=FAILED)
     when = "before the answer was complete" if has_begun else "before it answered"
     return EngineLost(f"{host} closed the connection {when}", code=FAILED)
 
@@ -111,7 +112,8 @@ def in_shape(status: int, body: bytes, *, host: str) -> bytes:
     if isinstance(error_of(body), Mapping):
         return body
     kind = _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
-    error = {"message": words_of(status, body, host=host), "type": kind, "param": None, "code": FAILED}
+    code = _CODES.get(status, FAILED)
+    error = {"message": words_of(status, body, host=host), "type": kind, "param": None, "code": code}
     return json.dumps({"error": error}, ensure_ascii=False).encode()
 
 
@@ -135,5 +137,4 @@ def health_fault(status: int, body: bytes, *, host: str) -> Fault | None:
     """What an answer's status says about the upstream itself; None where only the request was wrong."""
     if status < 400 or (status < 500 and status not in _HEALTH):
         return None
-    code = {401: "upstream_auth", 403: "upstream_auth", 404: "upstream_not_found", 429: "upstream_limit"}
-    return Fault(code.get(status, FAILED), words_of(status, body, host=host))
+    return Fault(_CODES.get(status, FAILED), words_of(status, body, host=host))

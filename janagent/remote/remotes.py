@@ -19,9 +19,10 @@ from janagent.core.actions import StartEngine
 from janagent.folder.fault import Fault
 from janagent.network import client_tls
 from janagent.remote.address import Address, address_of
-from janagent.remote.client import Remote, RemoteClient, Trip
+from janagent.remote.client import Remote, RemoteClient
 from janagent.remote.faults import KEY_MISSING
 from janagent.remote.keys import KeyProblem, resolve
+from janagent.remote.sending import Trip
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class Remotes:
     async def open(self, action: StartEngine, *, key_lost: Callable[[str], None]) -> RemoteClient:
         """A client for the model of `action`. `key_lost` is told, later, when its key cannot be had any more.
 
-        Raises KeyProblem and BadBundle.
+        Raises KeyProblem and BadEnvironment.
         """
         entry, init = action.entry, action.plan.init
         address = address_of(entry.manifest, init, model_id=entry.id)

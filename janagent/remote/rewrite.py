@@ -13,10 +13,11 @@ from urllib.parse import quote
 LONGEST_EVENT_BYTES = 16 << 20
 SHORTEST_SECRET = 12
 """What is shorter is a placeholder (`EMPTY`, `lm-studio`), whose letters any answer may hold."""
-_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]]', re.DOTALL)
+_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[{}\[\]]', re.DOTALL)
+"""A string without an end is one too, and nothing is tried twice: else a hostile one takes seconds."""
 _NAME = b'"model"'
 _COLON = re.compile(rb"\s*:\s*")
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _DATA = b"data:"
 _DONE = re.compile(rb"data:\s*\[DONE\]\s*")
 

@@ -30,6 +30,8 @@ def address(origin: str, import_format: str = "openai", **init: str) -> Address:
         ("https://host.example/v1beta/openai/", "https://host.example/v1beta/openai/chat/completions"),
         ("https://host.example/chat/completions", "https://host.example/chat/completions"),
         ("https://host.example/v1?team=a", "https://host.example/v1/chat/completions?team=a"),
+        ("https://host.example/über/v1", "https://host.example/%C3%BCber/v1/chat/completions"),
+        ("https://host.example/a%2Fb/v1", "https://host.example/a%2Fb/v1/chat/completions"),
         ("https://me:pw@host.example", "https://host.example/v1/chat/completions"),
     ],
 )

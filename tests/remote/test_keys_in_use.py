@@ -1,20 +1,25 @@
 """Keys that come, change and go while a real daemon runs: what a model's state and its requests say of it."""
 
+import asyncio
 import itertools
 import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
+from aiohttp import web
 
-from tests.daemons import Daemon, until
+from tests.daemons import Daemon, chat_body, stream_chat, text_of, until
 from tests.remote.models import ask, manifest, put
-from tests.remote.upstream import KEY, Upstream, shown
+from tests.remote.upstream import DONE, KEY, Upstream, chunk, opened, shown
 
 NUMBERS = itertools.count()
 NEW_KEY = "sk-new-Ab1Cd2Ef3Gh4"
@@ -118,6 +123,39 @@ def test_a_file_that_vanishes_turns_requests_away_until_it_is_back(
     write(file, KEY)
     assert ask(near, name)[0] == 200
     assert len(upstream.calls) == 2
+
+
+def test_answers_that_run_are_not_cut_when_the_key_goes(
+    near: Daemon, upstream: Upstream, file: Path, name: str
+) -> None:
+    write(file, KEY)
+    may_end, has_begun = threading.Event(), threading.Event()
+
+    async def on_and_on(request: web.Request, _body: object) -> web.StreamResponse:
+        response = await opened(request)
+        while not may_end.is_set():
+            await response.write(chunk("more "))
+            has_begun.set()
+            await asyncio.sleep(0.01)
+        await response.write(DONE)
+        return response
+
+    upstream.answer = on_and_on
+    near.drop(name, manifest(upstream.url, key=f"file:{file}"))
+    near.wait_state(name, "running")
+
+    async def stream() -> str:
+        async with aiohttp.ClientSession() as session:
+            return text_of(await stream_chat(session, near.url, chat_body(name)))
+
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(asyncio.run, stream())
+        assert has_begun.wait(20)
+        file.unlink()
+        refusal(near, name)
+        near.wait_state(name, "failed")
+        may_end.set()
+        assert running.result(20).startswith("more ")
 
 
 def test_a_file_that_everybody_may_read_is_refused_with_the_remedy(

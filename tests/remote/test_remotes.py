@@ -17,7 +17,7 @@ from janagent.redact import redact_text
 from janagent.remote.client import RemoteClient
 from janagent.remote.keys import KeyProblem
 from janagent.remote.remotes import Remotes
-from janagent.upstream import EngineLost
+from janagent.upstream import EngineLost, Trail
 from tests.core.driver import remote
 from tests.remote.upstream import KEY, Upstream
 
@@ -52,7 +52,7 @@ async def encode(body: Any) -> bytes:
 
 async def ask(client: RemoteClient) -> Any:
     body = {"model": "far", "messages": [{"role": "user", "content": "Hi"}]}
-    return await client.ask("chat/completions", body, encode=encode, request_id="r1")
+    return await client.ask("chat/completions", body, encode=encode, trail=Trail("r1"))
 
 
 async def test_a_key_that_is_not_there_is_told_once(bench: Bench) -> None:

@@ -90,3 +90,11 @@ def test_the_key_becomes_stars_however_it_is_spelt(told: str) -> None:
 def test_a_placeholder_is_no_secret_and_leaves_answers_alone(placeholder: str) -> None:
     body = f'{{"created": 1111, "content": "none EMPTY {placeholder}"}}'.encode()
     assert rewriter(secret=placeholder).whole(body) == body
+
+
+def test_a_string_without_an_end_does_not_hold_everybody_up() -> None:
+    """Looked at once: with its length squared, this one would take hours."""
+    stream = rewriter()
+    hostile = b'data: {"a":"' + b'\\"' * 2_000_000
+    assert stream.feed(hostile + b"\n") == hostile + b"\n"
+    assert stream.feed(hostile + b"\\\n") == hostile + b"\\\n"
