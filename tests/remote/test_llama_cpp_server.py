@@ -51,11 +51,12 @@ def server(tmp_path_factory: pytest.TempPathFactory, starter: Path) -> Iterator[
 
 
 @pytest.fixture(scope="module")
-def front(near: Daemon, server: str) -> Daemon:
+def front(tmp_path_factory: pytest.TempPathFactory, server: str) -> Iterator[Daemon]:
     text = manifest(server, key=KEY, **{"MODEL-NAME": "smollm"})
     text["parameters"]["runtime"] = {"temperature": "0", "seed": 1, "top_k": 40}
-    put(near, "far", text, origin=server)
-    return near
+    with Daemon(tmp_path_factory.mktemp("front"), spare_worker=False) as running:
+        put(running, "far", text, origin=server)
+        yield running
 
 
 @pytest.fixture
