@@ -52,16 +52,11 @@ def server(tmp_path_factory: pytest.TempPathFactory, starter: Path) -> Iterator[
 
 @pytest.fixture(scope="module")
 def front(tmp_path_factory: pytest.TempPathFactory, server: str) -> Iterator[Daemon]:
-    """A daemon with the usual patience: real models take their time."""
-    with Daemon(tmp_path_factory.mktemp("front"), spare_worker=False) as daemon:
-        put_far(daemon, server)
-        yield daemon
-
-
-def put_far(daemon: Daemon, server: str) -> None:
     text = manifest(server, key=KEY, **{"MODEL-NAME": "smollm"})
     text["parameters"]["runtime"] = {"temperature": "0", "seed": 1, "top_k": 40}
-    put(daemon, "far", text, origin=server)
+    with Daemon(tmp_path_factory.mktemp("front"), spare_worker=False) as running:
+        put(running, "far", text, origin=server)
+        yield running
 
 
 @pytest.fixture
