@@ -19,8 +19,9 @@ from typing import Any
 
 from janagent.fetch.ranges import Interval
 from janagent.folder import brought
+from janagent.folder.hidden import made_in
 from janagent.folder.listing import join, parent
-from janagent.folder.records import open_fetches, part_name
+from janagent.folder.records import FOLDER, open_fetches, part_name
 
 log = logging.getLogger(__name__)
 BLOCK_BYTES = 1 << 20
@@ -231,7 +232,8 @@ class Record:
             self._offsets[name] = len(text)
             text += self._blocks[name] + b'"}'
         text += b"\n]}\n"
-        fd = self._make_draft() if is_first else os.open(self._draft, _DRAFT_FLAGS, 0o600)
+        # Later on the folder holds our record; if it is gone then, so is its disk, and nothing is made there.
+        fd = made_in(self.models, FOLDER, self._open_draft) if is_first else self._open_draft()
         try:
             view = memoryview(text)
             while view:
@@ -245,20 +247,11 @@ class Record:
             os.close(self._fd)
         self._fd = fd
 
-    def _make_draft(self) -> int:
-        """The first: another fetch that ends may remove the folder, empty as it is, at any moment. Later on
-        it holds our record; if it is gone then, so is its disk, and nothing is made in its place."""
-        for _ in range(20):
-            # Both are what is said of a folder that goes in the middle of its making.
-            with contextlib.suppress(FileNotFoundError, FileExistsError):
-                # Not the models folder itself, for the same reason.
-                for folder in (self._path.parent.parent, self._path.parent):
-                    folder.mkdir(exist_ok=True)
-                return os.open(self._draft, _DRAFT_FLAGS, 0o600)
-        return os.open(self._draft, _DRAFT_FLAGS, 0o600)
+    def _open_draft(self) -> int:
+        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        return os.open(self._draft, flags, 0o600)
 
 
-_DRAFT_FLAGS = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 _FIELDS = ("name", "size_bytes", "sha256", "git_sha1", "source", "etag", "inode")
 _PLACED = b'1, "blocks": "'
 _NOT_PLACED = b'0, "blocks": "'

@@ -15,6 +15,7 @@ from collections.abc import Collection, Container, Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from janagent.folder.hidden import made_in
 from janagent.folder.listing import join, parent
 from janagent.folder.origin import is_file_name
 
@@ -161,8 +162,7 @@ def _read(path: Path, key: str) -> list[Brought]:
 
 
 def _write(path: Path, key: str, files: Iterable[Brought]) -> None:
-    for folder in (path.parent.parent, path.parent):  # not the models folder itself
-        folder.mkdir(exist_ok=True)
     draft = path.with_suffix(".new")
-    draft.write_text(json.dumps({"key": key, "files": [asdict(file) for file in files]}))
+    text = json.dumps({"key": key, "files": [asdict(file) for file in files]})
+    made_in(path.parents[2], FOLDER, lambda: draft.write_text(text))
     os.replace(draft, path)

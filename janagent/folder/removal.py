@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from janagent.folder.entry import ModelEntry
+from janagent.folder.hidden import made_in
 from janagent.folder.listing import parent
 
 TRASH = ".janagent"
@@ -114,8 +115,7 @@ def _put_back(moved: list[tuple[Path, Path]]) -> None:
 def _make_trash(folder: Path, *, models: Path) -> Path:
     """Below `models`, or in `folder` itself when that is another disk: a rename stays on its disk."""
     place = models if models.stat().st_dev == folder.stat().st_dev else folder
-    (place / TRASH).mkdir(exist_ok=True)
-    return Path(tempfile.mkdtemp(prefix=REMOVED, dir=place / TRASH))
+    return made_in(place, TRASH, lambda: Path(tempfile.mkdtemp(prefix=REMOVED, dir=place / TRASH)))
 
 
 def remove_empty_folders(folder: Path, *, models: Path) -> None:
