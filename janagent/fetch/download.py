@@ -145,7 +145,7 @@ class Download:
                 self.part.remove()
                 self._record.owns(name, self.target.lstat().st_ino, [(0, size)])
                 self._record.placed(name)
-                self._record.remember({name: self.target})
+                self._record.remember(name, self.target)
                 return True
             if not self._is_resumed and cache.copy(self.file, self.part.fd):
                 self.ranges, self._is_resumed = Ranges(size, [(0, size)]), True
@@ -354,7 +354,7 @@ class Download:
         try:
             refuse_stand_in(self.file, self.part.path)
             self.part.complete(size_bytes)
-            self._record.remember({self.file.name: self.part.path})
+            self._record.remember(self.file.name, self.part.path)
             self.part.place(size_bytes)
         except FetchError as error:
             if error.code is Code.NOT_A_MODEL:

@@ -12,13 +12,14 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from janagent.fetch.ranges import Interval
 from janagent.folder import brought
+from janagent.folder.brought import Brought
 from janagent.folder.hidden import made_in
 from janagent.folder.listing import join, parent
 from janagent.folder.records import FOLDER, open_fetches, part_name
@@ -77,7 +78,6 @@ class Record:
         self.key = key
         self._artifact_key = artifact_key
         self._lock = threading.Lock()
-        self._memory_lock = threading.Lock()
         self._fd: int | None = None
         self._entries: dict[str, Entry] = {}
         self._blocks: dict[str, bytearray] = {}
@@ -168,30 +168,31 @@ class Record:
             if first < last and self._fd is not None:
                 os.pwrite(self._fd, bytes(self._blocks[name][first:last]), self._offsets[name] + first)
 
-    def remember(self, places: Mapping[str, Path]) -> None:
-        """Note wanted files, as they are now in these places, for a removal of the model (`folder.brought`).
-        Those that this fetch wrote have the inode of their `.part`; they are noted before they have their
-        name, so that a removal misses none, whatever becomes of the fetch.
+    def remember(self, name: str, path: Path) -> None:
+        """Note the wanted file, which is at `path`, for a removal of the model (`folder.brought`).
 
-        Of a single model file the folder itself tells whose it is.
+        One that this fetch wrote has the inode of its `.part`; it is noted before it has its name, so that a
+        removal misses none, whatever becomes of the fetch.
         """
-        if len(self._entries) == 1 and next(iter(self._entries)).lower().endswith(".gguf"):
-            return
-        found = []
-        with self._memory_lock:
-            for name, path in places.items():
-                with contextlib.suppress(OSError):  # somebody took it away again
-                    found.append(brought.Brought.of(name, path, inode=self._entries[name].inode))
-            try:
-                brought.remember(self.models, self.key, found)
-            except OSError as error:  # no reason to call the fetch a failure
-                log.warning("what was fetched is not remembered for a later removal: %s", error)
+        self._remember({name: path}, brought.note)
 
     def conclude(self) -> None:
         """All is in place: remember what that is, and nothing is unfinished any more. Raises OSError."""
         folder = self.models / parent(self.key)
-        self.remember({name: folder / name for name in self._entries})
+        self._remember({name: folder / name for name in self._entries}, brought.remember)
         self.remove()
+
+    def _remember(self, places: Mapping[str, Path], by: Callable[[Path, str, list[Brought]], None]) -> None:
+        if len(self._entries) == 1 and next(iter(self._entries)).lower().endswith(".gguf"):
+            return  # of a single model file the folder itself tells whose it is
+        found = []
+        for name, path in places.items():
+            with contextlib.suppress(OSError):  # somebody took it away again
+                found.append(Brought.of(name, path, inode=self._entries[name].inode))
+        try:
+            by(self.models, self.key, found)
+        except OSError as error:  # no reason to call the fetch a failure
+            log.warning("what was fetched is not remembered for a later removal: %s", error)
 
     def close(self) -> None:
         """Leave it for a later fetch."""

@@ -10,7 +10,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,11 +34,27 @@ class OpenFetch:
     """Of the `.part` files that the fetch made, in the same order."""
     parts: tuple[str, ...]
     """Where these are, below the folder of the manifest."""
+    sizes_bytes: tuple[int | None, ...]
+    """Of the wanted files, as far as they are known."""
     path: Path
 
     def paths(self) -> frozenset[str]:
         """The wanted files as paths below `models`."""
         return frozenset(join(parent(self.key), name) for name in self.names)
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """That a fetch for the model `key` wants a file, and by which name below its folder."""
+
+    key: str
+    name: str
+    size_bytes: int | None = None
+    """None: of any length."""
+
+    def takes(self, size_bytes: int) -> bool:
+        """Whether a file of this length may be the wanted one, and is not just in its way."""
+        return self.size_bytes in (None, size_bytes)
 
 
 def record_path(models: Path, key: str) -> Path:
@@ -56,6 +72,16 @@ def open_fetches(models: Path) -> Mapping[str, OpenFetch]:
     return {fetch.key: fetch for fetch in found if fetch is not None}
 
 
+def wants_of_others(models: Path, key: str) -> Mapping[str, Collection[Want]]:
+    """What fetches that have not ended want for other models than `key`, by the place below `models`."""
+    found: dict[str, list[Want]] = {}
+    for other, fetch in open_fetches(models).items():
+        if other != key:
+            for name, size_bytes in zip(fetch.names, fetch.sizes_bytes, strict=True):
+                found.setdefault(join(parent(other), name), []).append(Want(other, name, size_bytes))
+    return found
+
+
 def open_fetch(models: Path, key: str) -> OpenFetch | None:
     """The record of one model."""
     return _read(record_path(models, key))
@@ -69,12 +95,13 @@ def _read(path: Path) -> OpenFetch | None:
         names = tuple(str(file["name"]) for file in files)
         inodes = tuple(file.get("inode") for file in files)
         parts = tuple(part_name(file["name"], _content_of(file)) for file in files)
+        sizes_bytes = tuple(file.get("size_bytes") for file in files)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     is_ours = isinstance(key, str) and path.name == record_path(path.parent, key).name
     if not is_ours or not all(map(is_file_name, names)):  # it came with somebody's folder
         return None
-    return OpenFetch(key, artifact_key, names, inodes, parts, path)
+    return OpenFetch(key, artifact_key, names, inodes, parts, sizes_bytes, path)
 
 
 def part_name(name: str, content: str | None) -> str:

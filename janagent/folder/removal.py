@@ -9,11 +9,13 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
-from janagent.folder.entry import ModelEntry
+from janagent.folder.entry import Binary, ModelEntry
 from janagent.folder.hidden import made_in
 from janagent.folder.listing import parent
+from janagent.folder.records import wants_of_others
 
 TRASH = ".janagent"
 REMOVED = "removed-"
@@ -30,6 +32,17 @@ def wanted_paths(entry: ModelEntry, *, models: Path) -> list[Path]:
         if is_own_link or not binary.shared:
             names.append(binary.path)
     return [models.parent / name for name in dict.fromkeys(names)]
+
+
+def spared(entry: ModelEntry, *, models: Path) -> ModelEntry:
+    """`entry`, those binaries called shared that another model's fetch, which has not ended, counts on."""
+    others = wants_of_others(models, entry.key)
+
+    def is_wanted(binary: Binary) -> bool:
+        wants = others.get(binary.path.partition("/")[2], ())
+        return any(want.takes(binary.size_bytes) and (models / want.key).exists() for want in wants)
+
+    return replace(entry, binaries=tuple(replace(b, shared=b.shared or is_wanted(b)) for b in entry.binaries))
 
 
 def concerned_folders(entry: ModelEntry) -> list[str]:
