@@ -117,6 +117,7 @@ class Download:
             self.ranges = Ranges(size, [(0, size)])
 
     async def _open(self) -> bool:
+        theirs: Sequence[Entry] = ()
         while True:
             if (
                 await in_thread(lambda: look_at(self.file, self.target, is_trusted=False))
@@ -124,8 +125,9 @@ class Download:
             ):
                 await in_thread(self._drop_part)
                 return False
-            # Before the lock: who gives up removes the record last, and leaves a part that is locked by then.
-            theirs = await in_thread(self._record.of_others, self.file.name)
+            # Before the lock: who gives up removes the record last, and leaves a part that is locked by then,
+            # or that others wait for. While it was writing, we heard what is there.
+            theirs = await in_thread(self._record.of_others, self.file.name) or theirs
             if await in_thread(self.part.open):
                 break
             await asyncio.sleep(OTHERS_POLL_S)

@@ -10,6 +10,9 @@ import fcntl
 import hashlib
 import json
 import os
+import re
+import stat
+import threading
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +23,9 @@ from janagent.folder.origin import is_file_name
 FOLDER = ".janagent/fetch"
 PART = ".part"
 _LARGEST_BYTES = 16 << 20
+_OWN = re.compile(r"\.[0-9a-f]{8}\.part$")
+_one_at_a_time = threading.Lock()
+"""Of two fetches that want the same and are given up together, the second must see that the first is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +88,13 @@ def wants_of_others(models: Path, key: str) -> Mapping[str, Collection[Want]]:
     return found
 
 
+def parts_of_others(models: Path, key: str) -> frozenset[str]:
+    """Where the unfinished files are, below `models`, of fetches of other models than `key`. One that waits
+    for another to end has not opened them yet, and goes on with them all the same."""
+    others = [fetch for fetch in open_fetches(models).values() if fetch.key != key]
+    return frozenset(join(parent(fetch.key), part) for fetch in others for part in fetch.parts)
+
+
 def open_fetch(models: Path, key: str) -> OpenFetch | None:
     """The record of one model."""
     return _read(record_path(models, key))
@@ -118,24 +131,32 @@ def _content_of(file: Mapping[str, object]) -> str | None:
 def discard(models: Path, key: str) -> None:
     """Remove the record of `key` and the unfinished files that its fetch made, with the folders below the
     model's own that are empty then. Files that have their name stay (`brought` knows them), and so does a
-    `.part` that is somebody else's, or that another fetch goes on with. With one of ours that cannot be
+    `.part` that is somebody else's, or that another fetch may go on with. With one of ours that cannot be
     removed the record stays too."""
+    with _one_at_a_time:
+        if not _are_parts_left(models, key):
+            _remove_record(models, key)
+
+
+def _are_parts_left(models: Path, key: str) -> bool:
+    """Whether an unfinished file of the fetch for `key` could not be removed."""
     fetch = open_fetch(models, key)
-    are_parts_left = False
+    are_left = False
     if fetch is not None:
+        others = parts_of_others(models, key)
         folder = models / parent(key)
-        others = [other for other in open_fetches(models).values() if other.key != key]
         for name, inode in zip(fetch.parts, fetch.inodes, strict=True):
-            is_shared = inode is not None and any(inode in other.inodes for other in others)
-            part = folder / name
-            if is_shared:
+            if join(parent(key), name) in others:
                 continue
+            part = folder / name
             if _is_inside(part, models):
                 remove_part(part, inode)
                 _remove_folders_between(folder, part)
-            are_parts_left = are_parts_left or _is_there(part, inode)
-    if are_parts_left:
-        return
+            are_left = are_left or _is_there(part, inode)
+    return are_left
+
+
+def _remove_record(models: Path, key: str) -> None:
     record = record_path(models, key)
     for path in (record, record.with_suffix(".new")):  # the second: a rewrite that was cut off
         with contextlib.suppress(OSError):
@@ -154,13 +175,15 @@ def _remove_folders_between(folder: Path, path: Path) -> None:
 
 
 def remove_part(part: Path, inode: int | None) -> None:
-    """Remove an unfinished file, unless it is not the one with this inode, or a fetcher has it open."""
+    """Remove an unfinished file, unless a fetcher has it open, or it is not ours: neither its name says that,
+    nor has it this inode. (Two fetches may want the same; the last one need not have made it.)"""
     with contextlib.suppress(OSError):
         fd = os.open(part, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            if os.fstat(fd).st_ino == inode:
+            found = os.fstat(fd)
+            if _is_ours(part, found, inode):
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # BlockingIOError: somebody writes it
-                if part.lstat().st_ino == inode:
+                if part.lstat().st_ino == found.st_ino:
                     part.unlink()
         finally:
             os.close(fd)
@@ -168,8 +191,12 @@ def remove_part(part: Path, inode: int | None) -> None:
 
 def _is_there(path: Path, inode: int | None) -> bool:
     with contextlib.suppress(OSError):
-        return path.lstat().st_ino == inode
+        return _is_ours(path, path.lstat(), inode)
     return False
+
+
+def _is_ours(part: Path, found: os.stat_result, inode: int | None) -> bool:
+    return found.st_ino == inode or (stat.S_ISREG(found.st_mode) and _OWN.search(part.name) is not None)
 
 
 def _is_inside(path: Path, models: Path) -> bool:
