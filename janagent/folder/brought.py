@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from janagent.folder.hidden import made_in
-from janagent.folder.listing import join, parent
+from janagent.folder.listing import is_away, join, parent
 from janagent.folder.origin import is_file_name
 from janagent.folder.records import Want, wants_of_others
 
@@ -152,9 +152,10 @@ def forget(models: Path, key: str) -> None:
 
 
 def sweep(models: Path, known: Container[str]) -> None:
-    """Forget models that left the folder while no daemon ran; their files stay, as a person wanted it."""
+    """Forget models that left the folder while no daemon ran; their files stay, as a person wanted it. One
+    whose disk is away may come back."""
     for _, key in _memories(models):
-        if key not in known:
+        if key not in known and not is_away(models, key):
             forget(models, key)
 
 

@@ -17,7 +17,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from janagent.folder.listing import join, parent
+from janagent.folder.listing import is_away, join, parent
 from janagent.folder.origin import is_file_name
 
 FOLDER = ".janagent/fetch"
@@ -132,9 +132,9 @@ def discard(models: Path, key: str) -> None:
     """Remove the record of `key` and the unfinished files that its fetch made, with the folders below the
     model's own that are empty then. Files that have their name stay (`brought` knows them), and so does a
     `.part` that is somebody else's, or that another fetch may go on with. With one of ours that cannot be
-    removed the record stays too."""
+    removed, or whose disk is away, the record stays too."""
     with _one_at_a_time:
-        if not _are_parts_left(models, key):
+        if not is_away(models, key) and not _are_parts_left(models, key):
             _remove_record(models, key)
 
 
