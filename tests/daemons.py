@@ -157,11 +157,11 @@ class Daemon:
         return status
 
     def kill(self) -> list[psutil.Process]:
-        """SIGKILL; returns the children it had, for `assert_all_gone`."""
+        """SIGKILL, which must find it alive; returns the children it had, for `assert_all_gone`."""
         assert self._process is not None
         children = self.children()
         self._process.kill()
-        self._process.wait(STOP_LIMIT_S)
+        assert self._process.wait(STOP_LIMIT_S) == -signal.SIGKILL
         self._process = None
         return children
 
