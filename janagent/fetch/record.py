@@ -22,7 +22,7 @@ from janagent.folder import brought
 from janagent.folder.brought import Brought
 from janagent.folder.hidden import made_in
 from janagent.folder.listing import join, parent
-from janagent.folder.records import FOLDER, open_fetches, part_name
+from janagent.folder.records import FOLDER, open_fetches, part_name, record_path
 
 log = logging.getLogger(__name__)
 BLOCK_BYTES = 1 << 20
@@ -108,17 +108,23 @@ class Record:
         Only a hash can say that; and should two write the file in turns, only the hash can tell in the end
         that nothing of one was lost to the other.
         """
-        mine, place, found = self._entries[name], join(parent(self.key), name), []
-        for path in sorted(self._path.parent.glob("*.json")):
-            try:
+        place = join(parent(self.key), name)
+        return [entry for key, entry in self._same(name) if join(parent(key), entry.name) == place]
+
+    def elsewhere(self, name: str) -> list[tuple[str, Entry]]:
+        """Who else wants the very same content at another place, and what is noted of it there."""
+        place = join(parent(self.key), name)
+        return [(key, entry) for key, entry in self._same(name) if join(parent(key), entry.name) != place]
+
+    def _same(self, name: str) -> Iterator[tuple[str, Entry]]:
+        """What other models' fetches note of this content."""
+        mine = self._entries[name].identity
+        for path in sorted(self._path.parent.glob("*.json")) if mine is not None else ():
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
                 said = json.loads(path.read_bytes())
-                folder, entries = parent(said["key"]), [_entry(file) for file in said["files"]]
-            except (OSError, ValueError, KeyError, TypeError, AttributeError):
-                continue
-            if said["key"] != self.key and mine.identity is not None:
-                there = [entry for entry in entries if join(folder, entry.name) == place]
-                found += [entry for entry in there if entry.identity == mine.identity]
-        return found
+                key, entries = str(said["key"]), [_entry(file) for file in said["files"]]
+                if key != self.key and path == record_path(self.models, key):
+                    yield from ((key, entry) for entry in entries if entry.identity == mine)
 
     def is_anothers(self, inode: int) -> bool:
         """Whether another model's fetch counts on this `.part`."""
