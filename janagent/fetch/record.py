@@ -1,10 +1,10 @@
 """The record of a fetch: a JSON file that exists exactly while files are missing, and says what is there.
 
 Written atomically when the files are decided or a server has said what they are. Between those moments only
-single characters of it change, in place: `placed`, and in `blocks` one for each `BLOCK_BYTES` of a file, "1"
-once the block is written. So it is never torn, and no block that was recorded is fetched again after
-`kill -9`. What a power failure may lose is caught by the hash. Neighbour: `janagent.folder.records` reads key
-and names.
+characters of it change, in place: the digits of `inode`, `placed`, and in `blocks` one for each `BLOCK_BYTES`
+of a file, "1" once the block is written. So it is never torn, no block that was recorded is fetched again
+after `kill -9`, and a repo of a thousand files costs no more for each of them. What a power failure may lose
+is caught by the hash. Neighbour: `janagent.folder.records` reads key and names.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from janagent.folder import brought
 from janagent.folder.brought import Brought
 from janagent.folder.hidden import made_in
 from janagent.folder.listing import join, parent
-from janagent.folder.records import FOLDER, open_fetches, part_name, record_path
+from janagent.folder.records import FOLDER, inode_of, open_fetches, part_name, record_path
 
 log = logging.getLogger(__name__)
 BLOCK_BYTES = 1 << 20
@@ -119,17 +119,17 @@ class Record:
     def _same(self, name: str) -> Iterator[tuple[str, Entry]]:
         """What other models' fetches note of this content."""
         mine = self._entries[name].identity
-        for path in sorted(self._path.parent.glob("*.json")) if mine is not None else ():
+        paths = set(self._path.parent.glob("*.json")) - {self._path} if mine is not None else ()
+        for path in sorted(paths):
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
                 said = json.loads(path.read_bytes())
                 key, entries = str(said["key"]), [_entry(file) for file in said["files"]]
-                if key != self.key and path == record_path(self.models, key):
+                if path == record_path(self.models, key):
                     yield from ((key, entry) for entry in entries if entry.identity == mine)
 
     def is_anothers(self, inode: int) -> bool:
         """Whether another model's fetch counts on this `.part`."""
-        others = (fetch for fetch in open_fetches(self.models).values() if fetch.key != self.key)
-        return any(inode in fetch.inodes for fetch in others)
+        return any(inode in fetch.inodes for fetch in open_fetches(self.models, but=self.key).values())
 
     def begin(self, entries: Iterable[Entry], done: Mapping[str, Iterable[Interval]]) -> None:
         """Write it: these files are wanted, and `done` of them is there. Raises OSError."""
@@ -158,7 +158,9 @@ class Record:
                 self._set(name, start, end)
             if entry.inode != inode or self._blocks[name] != before:
                 entry.inode = inode
-                self._write()
+                if self._fd is not None:  # the blocks first: with another inode they are nobody's
+                    os.pwrite(self._fd, bytes(self._blocks[name]), self._offsets[name])
+                    os.pwrite(self._fd, _digits(entry), self._offsets[name] - _INODE_BEFORE)
 
     def placed(self, name: str) -> None:
         """The file has its name. Raises OSError."""
@@ -235,7 +237,8 @@ class Record:
         for number, (name, entry) in enumerate(self._entries.items()):
             head = json.dumps({field: getattr(entry, field) for field in _FIELDS})
             text += b",\n" if number else b"\n"
-            text += head[:-1].encode() + b', "placed": ' + (_PLACED if entry.is_placed else _NOT_PLACED)
+            text += head[:-1].encode() + b', "inode": "' + _digits(entry) + _THEN
+            text += _PLACED if entry.is_placed else _NOT_PLACED
             self._offsets[name] = len(text)
             text += self._blocks[name] + b'"}'
         text += b"\n]}\n"
@@ -259,9 +262,17 @@ class Record:
         return os.open(self._draft, flags, 0o600)
 
 
-_FIELDS = ("name", "size_bytes", "sha256", "git_sha1", "source", "etag", "inode")
+_FIELDS = ("name", "size_bytes", "sha256", "git_sha1", "source", "etag")
+_DIGITS = 20
+_THEN = b'", "placed": '
 _PLACED = b'1, "blocks": "'
 _NOT_PLACED = b'0, "blocks": "'
+_INODE_BEFORE = _DIGITS + len(_THEN) + len(_PLACED)
+"""Where its first digit is, before the blocks."""
+
+
+def _digits(entry: Entry) -> bytes:
+    return b"%0*d" % (_DIGITS, entry.inode or 0)
 
 
 def _blank(entry: Entry) -> bytearray:
@@ -271,6 +282,7 @@ def _blank(entry: Entry) -> bytearray:
 def _entry(said: Mapping[str, Any]) -> Entry:
     fields: dict[str, Any] = {field: said.get(field) for field in _FIELDS}
     entry = Entry(**fields)
+    entry.inode = inode_of(said)
     entry.is_placed, entry.blocks = bool(said.get("placed")), str(said.get("blocks") or "")
     if not isinstance(entry.name, str) or not isinstance(entry.size_bytes, int | None):
         raise TypeError("not a record")

@@ -16,6 +16,7 @@ import threading
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from janagent.folder.listing import is_away, join, parent
 from janagent.folder.origin import is_file_name
@@ -68,31 +69,33 @@ def record_path(models: Path, key: str) -> Path:
     return models / FOLDER / f"{hashlib.sha256(os.fsencode(key)).hexdigest()[:24]}.json"
 
 
-def open_fetches(models: Path) -> Mapping[str, OpenFetch]:
-    """Every record by its model's key. One that cannot be read says nothing."""
+def open_fetches(models: Path, *, but: str | None = None) -> Mapping[str, OpenFetch]:
+    """Every record by its model's key, without that of `but`. One that cannot be read says nothing."""
     try:
         names = os.listdir(models / FOLDER)
     except OSError:
         return {}
-    found = (_read(models / FOLDER / name) for name in names if name.endswith(".json"))
+    left_out = (
+        None if but is None else record_path(models, but).name
+    )  # it may be long, and be asked for often
+    found = (_read(models / FOLDER / name) for name in names if name.endswith(".json") and name != left_out)
     return {fetch.key: fetch for fetch in found if fetch is not None}
 
 
 def wants_of_others(models: Path, key: str) -> Mapping[str, Collection[Want]]:
     """What fetches that have not ended want for other models than `key`, by the place below `models`."""
     found: dict[str, list[Want]] = {}
-    for other, fetch in open_fetches(models).items():
-        if other != key:
-            for name, size_bytes in zip(fetch.names, fetch.sizes_bytes, strict=True):
-                found.setdefault(join(parent(other), name), []).append(Want(other, name, size_bytes))
+    for other, fetch in open_fetches(models, but=key).items():
+        for name, size_bytes in zip(fetch.names, fetch.sizes_bytes, strict=True):
+            found.setdefault(join(parent(other), name), []).append(Want(other, name, size_bytes))
     return found
 
 
 def parts_of_others(models: Path, key: str) -> frozenset[str]:
     """Where the unfinished files are, below `models`, of fetches of other models than `key`. One that waits
     for another to end has not opened them yet, and goes on with them all the same."""
-    others = [fetch for fetch in open_fetches(models).values() if fetch.key != key]
-    return frozenset(join(parent(fetch.key), part) for fetch in others for part in fetch.parts)
+    others = open_fetches(models, but=key)
+    return frozenset(join(parent(other), part) for other, fetch in others.items() for part in fetch.parts)
 
 
 def open_fetch(models: Path, key: str) -> OpenFetch | None:
@@ -106,7 +109,7 @@ def _read(path: Path) -> OpenFetch | None:
             record = json.loads(file.read(_LARGEST_BYTES))
         key, artifact_key, files = record["key"], str(record.get("artifact_key", "")), record["files"]
         names = tuple(str(file["name"]) for file in files)
-        inodes = tuple(file.get("inode") for file in files)
+        inodes = tuple(inode_of(file) for file in files)
         parts = tuple(part_name(file["name"], _content_of(file)) for file in files)
         sizes_bytes = tuple(file.get("size_bytes") for file in files)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -115,6 +118,11 @@ def _read(path: Path) -> OpenFetch | None:
     if not is_ours or not all(map(is_file_name, names)):  # it came with somebody's folder
         return None
     return OpenFetch(key, artifact_key, names, inodes, parts, sizes_bytes, path)
+
+
+def inode_of(file: Mapping[str, Any]) -> int | None:
+    """The inode that a record has of a file's `.part`, in digits of which there are always as many."""
+    return int(file.get("inode") or 0) or None
 
 
 def part_name(name: str, content: str | None) -> str:
