@@ -364,6 +364,7 @@ class Download:
     def _place(self, size_bytes: int) -> None:
         try:
             refuse_stand_in(self.file, self.part.path)
+            self._noting.end()
             self.part.complete(size_bytes)
             self._record.remember(self.file.name, self.part.path)
             self.part.place(size_bytes)
