@@ -36,7 +36,7 @@ from janagent.folder import brought
 from janagent.folder.entry import ModelEntry, Role
 from janagent.folder.listing import parent
 from janagent.folder.records import discard
-from janagent.folder.removal import remove_empty_folders, remove_files
+from janagent.folder.removal import remove_empty_folders, remove_files, spared
 from janagent.network import BadEnvironment
 from janagent.remote.faults import KEY_MISSING
 from janagent.remote.keys import KeyProblem
@@ -285,7 +285,7 @@ class Executor:
 
     def _remove_all(self, action: RemoveFiles) -> None:
         also = brought.written_for(self._models, action.key, used=action.used)
-        remove_files(action.entry, models=self._models, also=also)
+        remove_files(spared(action.entry, models=self._models), models=self._models, also=also)
         brought.forget(self._models, action.key)
         discard(self._models, action.key)
         remove_empty_folders(self._models / parent(action.key), models=self._models)  # its parts kept it

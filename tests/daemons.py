@@ -157,11 +157,12 @@ class Daemon:
         return status
 
     def kill(self, number: int = signal.SIGKILL) -> list[psutil.Process]:
-        """A signal that ends it on the spot; returns the children it had, for `assert_all_gone`."""
+        """A signal that ends it on the spot, and must find it alive; returns the children it had, for
+        `assert_all_gone`."""
         assert self._process is not None
         children = self.children()
         self._process.send_signal(number)
-        self._process.wait(STOP_LIMIT_S)
+        assert self._process.wait(STOP_LIMIT_S) == -number
         self._process = None
         return children
 
