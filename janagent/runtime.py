@@ -272,7 +272,7 @@ class Runtime:
         if reason is not None:
             raise Refusal("delete_refused", reason)
         await self._ask(lambda waiter: ev.DeleteWanted(key, waiter))
-        self._scanning.wake({str(Path(key).parent)} if "/" in key else {""}, set())
+        self._scanning.forget(key)
         return status.id
 
     @asynccontextmanager

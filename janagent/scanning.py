@@ -16,6 +16,7 @@ from janagent import aio
 from janagent.folder.catalog import Catalog
 from janagent.folder.defaults import sweep
 from janagent.folder.entry import CatalogChange, Condition
+from janagent.folder.listing import parent
 from janagent.folder.watch import Watcher
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ class Scanning:
         self._woken = asyncio.Event()
         self._folders: set[str] | None = set()
         self._closed: set[str] = set()
+        self._deleted: set[str] = set()
         self._recheck_at: float | None = None
         self._recheck_folders: frozenset[str] = frozenset()
         self._problems: tuple[str, ...] = ()
@@ -70,6 +72,11 @@ class Scanning:
             self._folders |= folders
         self._closed |= closed
         self._woken.set()
+
+    def forget(self, key: str) -> None:
+        """The files of this model have just been removed: what comes there is another one."""
+        self._deleted.add(key)
+        self.wake({parent(key)}, set())
 
     async def look(self, folder: str, closed: set[str]) -> None:
         """Look at `folder` now; returns once what is there has been told, or the look failed. `closed` as in
@@ -113,7 +120,8 @@ class Scanning:
 
     async def _scan(self, folders: set[str] | None, closed: set[str]) -> None:
         now = time.monotonic()
-        change = await asyncio.to_thread(self._catalog.scan, folders, now=now, closed=closed)
+        deleted, self._deleted = self._deleted, set()
+        change = await asyncio.to_thread(self._catalog.scan, folders, now=now, closed=closed, deleted=deleted)
         if (change.changed or change.removed or folders is None) and not change.offline:
             await asyncio.to_thread(sweep, self._catalog.models, self._artifact_keys)
         if change.recheck_in_s is not None:

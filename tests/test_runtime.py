@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -130,6 +131,23 @@ async def test_delete_removes_the_files_and_the_name(root: Path) -> None:
         assert not (root / "models" / "tiny").exists()
         with pytest.raises(Refusal):
             runtime.resolve("tiny")
+
+
+async def test_what_was_deleted_may_be_put_back_at_once_and_is_there_again(root: Path) -> None:
+    """Even as the very same file, before the folder counts it as deleted."""
+    folder, kept = root / "models" / "far", root / "far.json"
+    kept.write_text('{"origin": "http://localhost:9/v1", "import_format": "openai"}')
+    folder.mkdir()
+    shutil.copy2(kept, folder)
+    async with running(root) as runtime:
+        for _ in range(3):
+            with runtime.subscribe() as changes:
+                await runtime.delete(runtime.resolve("far"))
+                folder.mkdir()
+                shutil.copy2(kept, folder)
+                while (await heard(changes, ModelChanged)).status.entry.id != "far":
+                    pass
+            assert runtime.resolve("far") == "far/far.json"
 
 
 async def test_delete_of_a_linked_file_outside_is_refused_before_anything_stops(

@@ -71,6 +71,8 @@ class Catalog:
         self._offline = False
         self._is_interrupted = False
         self._linked: Mapping[Path, frozenset[str]] = {}
+        self._deleted: set[str] = set()
+        """Models that the caller deleted: gone at once for it, while here their files have yet to settle."""
 
     def prepare(self) -> None:
         """Create `models` where it is the default root's; any other root is never created. Raises OSError."""
@@ -99,13 +101,20 @@ class Catalog:
         return any(link.is_broken for listing in listings for link in listing.links.values())
 
     def scan(
-        self, folders: set[str] | None, *, now: float, closed: set[str] | frozenset[str] = frozenset()
+        self,
+        folders: set[str] | None,
+        *,
+        now: float,
+        closed: set[str] | frozenset[str] = frozenset(),
+        deleted: set[str] | frozenset[str] = frozenset(),
     ) -> CatalogChange:
         """Look at `folders` (paths below `models`, `""` is `models` itself; None: all) and say what differs.
 
-        `now` is time.monotonic. `closed` names files, as paths below `models`, that their writer has closed.
+        `now` is time.monotonic. `closed` names files, as paths below `models`, that their writer has closed,
+        `deleted` the keys of models whose files the caller has removed: what is there again is told as new.
         Folders in which something is due to settle are looked at in any case.
         """
+        self._deleted |= deleted
         if not self._is_online(now):
             return self._go_offline()
         if self._offline or self._is_interrupted or folders is None:
@@ -281,7 +290,8 @@ class Catalog:
             self._drafts.pop(key, None)
         self._drafts.update(drafts)
         finished = [self._finish(self._drafts[key].entry) for key in sorted(concerned & self._drafts.keys())]
-        changed = [entry for entry in finished if self._entries.get(entry.key) != entry]
+        changed = [entry for entry in finished if self._is_news(entry)]
+        self._deleted -= removed | {entry.key for entry in changed}
         gone = tuple(sorted(removed & self._entries.keys()))
         if changed or gone:  # a new mapping: another thread may be reading the old one
             entries = {key: entry for key, entry in self._entries.items() if key not in removed}
@@ -299,6 +309,14 @@ class Catalog:
             recheck_folders=frozenset(name for _, name in due),
             problems=problems,
         )
+
+    def _is_news(self, entry: ModelEntry) -> bool:
+        """Whether the caller does not know it like this."""
+        if entry.key not in self._deleted:
+            return self._entries.get(entry.key) != entry
+        folder = self._tree.folders.get(parent(entry.key))
+        file = folder.files.get(entry.key.rpartition("/")[2]) if folder is not None else None
+        return file is not None and file.vanished_at is None
 
     def _finish(self, entry: ModelEntry) -> ModelEntry:
         binaries = tuple(

@@ -103,7 +103,9 @@ async def _render_ahead(app: web.Application) -> AsyncIterator[None]:
 async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Outermost: names the request, counts it, turns whatever is raised into an answer."""
     api = request.app[API]
-    given = request.headers.get("X-Request-Id", "")
+    # The second name is what a janagent before this one sends.
+    headers = request.headers
+    given = headers.get("X-Request-Id") or headers.get("X-Client-Request-Id") or ""
     request[REQUEST_ID] = given if _SANE_ID.fullmatch(given) else f"req_{uuid.uuid4().hex}"
     api.metrics.in_flight += 1
     status = 499  # the client left before there was an answer

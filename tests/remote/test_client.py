@@ -15,6 +15,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from tests.clients import all_that_comes, raw
 from tests.daemons import Daemon, chat_body, stream_chat, text_of, until
 from tests.remote.conftest import STALL_S
 from tests.remote.models import ask, drop, manifest
@@ -27,7 +28,7 @@ def far(near: Daemon, upstream: Upstream) -> Iterator[str]:
     near.call("DELETE", "/v1/models/far")
 
 
-def raw(data: bytes, *, abort: bool = True) -> Handler:
+def says(data: bytes, *, abort: bool = True) -> Handler:
     """Answers with exactly these bytes, whatever HTTP says of them."""
 
     async def answer(request: web.Request, _body: Body) -> web.StreamResponse:
@@ -128,7 +129,7 @@ def test_silence_before_the_first_byte(near: Daemon, upstream: Upstream, far: st
 def test_a_connection_that_breaks_before_the_answer_is_not_tried_again(
     near: Daemon, upstream: Upstream, far: str
 ) -> None:
-    upstream.answer = raw(b"")
+    upstream.answer = says(b"")
     status, code, message = fault(near, far)
     assert (status, code) == (502, "upstream_failed")
     assert "closed the connection before it answered" in message
@@ -157,13 +158,13 @@ def test_a_kept_connection_that_broke_is_no_failure(near: Daemon, upstream: Upst
     [b"SSH-2.0-OpenSSH_9.2\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", b"HTTP/1.1 2\r\n\r\n"],
 )
 def test_what_is_no_http(near: Daemon, upstream: Upstream, far: str, data: bytes) -> None:
-    upstream.answer = raw(data)
+    upstream.answer = says(data)
     status, code, _ = fault(near, far)
     assert (status, code) == (502, "upstream_failed")
 
 
 def test_an_answer_that_ends_early(near: Daemon, upstream: Upstream, far: str) -> None:
-    upstream.answer = raw(
+    upstream.answer = says(
         b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{"mo'
     )
     status, code, message = fault(near, far)
@@ -298,7 +299,7 @@ def test_gzip_that_nobody_asked_for(near: Daemon, upstream: Upstream, far: str) 
 def test_lower_case_headers(near: Daemon, upstream: Upstream, far: str) -> None:
     data = json.dumps(chat("low")).encode()
     head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(data)
-    upstream.answer = raw(head + data)
+    upstream.answer = says(head + data)
     assert ask(near, far)[1]["choices"][0]["message"]["content"] == "low"
 
 
@@ -327,22 +328,20 @@ def test_the_limit_goes_out_under_the_name_that_is_known_there(
 
 
 def lines_of(daemon: Daemon, model: str) -> tuple[list[bytes], bool]:
-    """(what came of a streamed chat, whether it ended as HTTP says)."""
+    """(the lines of a streamed chat's body, whether it ended as HTTP says).
 
-    async def read() -> tuple[list[bytes], bool]:
-        lines: list[bytes] = []
-        async with aiohttp.ClientSession() as session:
-            url = f"{daemon.url}/v1/chat/completions"
-            async with session.post(url, json={**chat_body(model), "stream": True}) as response:
-                assert response.status == 200, await response.text()
-                try:
-                    async for line in response.content:
-                        lines.append(line)
-                except aiohttp.ClientError:
-                    return lines, False
-        return lines, True
-
-    return asyncio.run(read())
+    Over a bare socket, because client libraries drop what they had read when a connection is aborted.
+    """
+    with raw(daemon, {**chat_body(model), "stream": True}, receive_bytes=1 << 16) as sock:
+        head, _, rest = all_that_comes(sock).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 "), head
+    body = b""
+    while rest:
+        size, _, rest = rest.partition(b"\r\n")
+        if size == b"0":
+            return body.splitlines(keepends=True), True
+        body, rest = body + rest[: int(size, 16)], rest[int(size, 16) + 2 :]
+    return body.splitlines(keepends=True), False
 
 
 def begun_then(then: Callable[[web.Request, web.StreamResponse], Awaitable[None]]) -> Handler:
@@ -386,13 +385,13 @@ def test_a_stream_that_falls_silent(near: Daemon, upstream: Upstream, far: str) 
 
 def test_a_stream_without_length_or_chunks_that_is_cut(near: Daemon, upstream: Upstream, far: str) -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
-    upstream.answer = raw(head + chunk("begun"))
+    upstream.answer = says(head + chunk("begun"))
     assert_broken_off(near, far, "upstream_failed")
 
 
 def test_the_same_with_its_last_event_is_whole(near: Daemon, upstream: Upstream, far: str) -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
-    upstream.answer = raw(head + chunk("begun") + DONE)
+    upstream.answer = says(head + chunk("begun") + DONE)
     lines, is_whole = lines_of(near, far)
     assert is_whole
     assert lines[-2] == DONE.splitlines(keepends=True)[0]
