@@ -5,14 +5,19 @@
 decode thread.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from janagent.engine.model import Tokens
 from janagent.engine.sampling import Sampling, TokenChances
 from janagent.engine.text import TextStream
+
+if TYPE_CHECKING:
+    from janagent.engine.shapes import Walk
 
 
 class Finish(StrEnum):
@@ -48,6 +53,7 @@ class Generation:
     text: TextStream
     receive: Callable[[Progress], None]
     top_logprobs: int | None = None
+    walk: Walk | None = None
 
     cancelled: bool = False
     paused: bool = False
