@@ -17,13 +17,16 @@ help:
 	@echo "make campaign  kill -9 at a hundred random moments of downloads (about 6 minutes)"
 	@echo "make clean     remove what was set up"
 
+# Programs that the tests run, each with its Debian package where that has another name.
+TEST_TOOLS := curl git openssl $(if $(filter Linux,$(shell uname)),dbus-daemon:dbus gnome-keyring-daemon:gnome-keyring)
+
 # What must be there before pip can work, by Debian's names, and the further programs in $(1). Installed when
 # this may be done without asking anybody (root, apt-get), else named.
 define tools
 @need=; \
 command -v $(PYTHON) >/dev/null 2>&1 && $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || need="$$need python3-venv"; \
 command -v c++ >/dev/null 2>&1 || need="$$need g++"; \
-for tool in $(1); do command -v $$tool >/dev/null 2>&1 || need="$$need $$tool"; done; \
+for tool in $(1); do command -v $${tool%%:*} >/dev/null 2>&1 || need="$$need $${tool##*:}"; done; \
 if [ -n "$$need" ]; then \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
 		echo "installing Debian packages:$$need"; \
@@ -47,7 +50,7 @@ $(VENV)/.run-ready: pyproject.toml | $(VENV)/.pip-ready
 	@touch $@
 
 $(VENV)/.test-ready: pyproject.toml $(VENV)/.run-ready
-	$(call tools,curl git openssl)
+	$(call tools,$(TEST_TOOLS))
 	@echo "installing what the tests need"
 	@$(BIN)/python -m pip install --quiet --group dev
 	@touch $@

@@ -9,6 +9,7 @@ import gc
 import logging
 import logging.handlers
 import os
+import resource
 import signal
 import socket
 import ssl
@@ -41,6 +42,7 @@ def run(settings: Settings) -> int:
     """Serve until a signal or `POST /v1/shutdown`; returns the exit status (1: it could not start)."""
     # Inherited as "ignored" it makes the kernel throw exit statuses away: every crash would look clean.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    _allow_no_dumps()
     try:
         with DaemonLock(settings.root) as lock:
             set_up_logging(settings)
@@ -49,6 +51,13 @@ def run(settings: Settings) -> int:
         print(f"janagent: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _allow_no_dumps() -> None:
+    """A dump of the memory would hold every key, those in the environment of children included, which inherit
+    this. Whoever wants one of an engine raises the limit again with prlimit(1)."""
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
 
 
 def set_up_logging(settings: Settings) -> None:

@@ -36,7 +36,8 @@ from janagent.folder import brought
 from janagent.folder.entry import ModelEntry, Role
 from janagent.folder.listing import parent
 from janagent.folder.records import discard
-from janagent.folder.removal import remove_empty_folders, remove_files
+from janagent.folder.removal import remove_empty_folders, remove_files, spared
+from janagent.network import BadEnvironment
 from janagent.remote.faults import KEY_MISSING
 from janagent.remote.keys import KeyProblem
 from janagent.remote.remotes import Remotes
@@ -115,6 +116,7 @@ class Executor:
     ) -> None:
         """Kill what is left; a daemon that ends leaves no process."""
         for running in self._running.values():
+            running.ended.set()
             if running.child is not None:
                 running.child.kill()
         self._fetchers.kill_all()
@@ -185,7 +187,8 @@ class Executor:
             self._running.pop(action.engine, None)
             self._totals.add(running.stats)
             self._totals.crashes += exited.kind is ev.ExitKind.CRASHED
-            if running.client is not None:
+            # A remote one whose key is gone goes on with the answers that it has begun.
+            if running.client is not None and (running.child is not None or running.is_stop_asked):
                 running.client.close()
             with suppress(OSError):
                 running.socket_path.unlink()
@@ -222,8 +225,10 @@ class Executor:
         try:
             running.client = await self._remotes.open(action, key_lost=key_lost)
         except KeyProblem as problem:
-            log.info("%s cannot be used: %s", action.entry.id, problem)
             return ev.EngineExited(action.engine, ev.ExitKind.LOAD_FAILED, str(problem), code=KEY_MISSING)
+        except BadEnvironment as problem:
+            log.warning("%s cannot be used: %s", action.entry.id, problem)
+            return ev.EngineExited(action.engine, ev.ExitKind.LOAD_FAILED, str(problem))
         running.spawned.set()
         self._post(ev.EngineReady(action.engine, action.ticket, ctx_len=0, n_parallel=0))
         await running.ended.wait()
@@ -280,7 +285,7 @@ class Executor:
 
     def _remove_all(self, action: RemoveFiles) -> None:
         also = brought.written_for(self._models, action.key, used=action.used)
-        remove_files(action.entry, models=self._models, also=also)
+        remove_files(spared(action.entry, models=self._models), models=self._models, also=also)
         brought.forget(self._models, action.key)
         discard(self._models, action.key)
         remove_empty_folders(self._models / parent(action.key), models=self._models)  # its parts kept it

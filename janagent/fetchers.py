@@ -118,7 +118,10 @@ class Fetchers:
         try:
             fetch = await asyncio.to_thread(open_fetch, self._models, action.key)
             await asyncio.to_thread(discard, self._models, action.key)
-            log.info("removed what the unfinished fetch of %s left", action.key)
+            if record_path(self._models, action.key).exists():
+                log.info("what the unfinished fetch of %s left cannot be removed now", action.key)
+            else:
+                log.info("removed what the unfinished fetch of %s left", action.key)
             paths = fetch.paths() if fetch is not None else frozenset[str]()
             for folder in sorted({parent(path) for path in (action.key, *paths)}):
                 await self._look(folder, set())

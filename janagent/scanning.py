@@ -124,9 +124,10 @@ class Scanning:
         self._changed(change)
 
     def _artifact_keys(self) -> set[str] | None:
-        """Of all models; None while a manifest cannot be read: nobody knows what it will say again."""
+        """Of all models; None while a manifest cannot be read, or may lie behind a link whose disk is away:
+        nobody knows what it will say again."""
         entries = self._catalog.entries().values()
-        if any(entry.condition is Condition.INVALID for entry in entries):
+        if self._catalog.has_broken_links() or any(one.condition is Condition.INVALID for one in entries):
             return None
         return {entry.artifact_key for entry in entries}
 

@@ -4,6 +4,7 @@ Types only, and the one exception both raise. Leaf; implemented by `children.cli
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from multidict import CIMultiDict
@@ -12,6 +13,15 @@ from janagent.body import BodyStream
 
 Encode = Callable[[Mapping[str, Any]], Awaitable[bytes]]
 """A request's body as JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trail:
+    """How a request got here."""
+
+    request_id: str
+    via: str = ""
+    """Those who passed it on, this daemon included, as in the header `Via` (RFC 9110, section 7.6.3)."""
 
 
 class EngineLost(ConnectionError):
@@ -56,7 +66,7 @@ class Answer(Protocol):
 class Engine(Protocol):
     """Something that answers OpenAI requests at a base URL."""
 
-    async def ask(self, endpoint: str, body: Mapping[str, Any], *, encode: Encode, request_id: str) -> Answer:
+    async def ask(self, endpoint: str, body: Mapping[str, Any], *, encode: Encode, trail: Trail) -> Answer:
         """Send a request to `endpoint` ("chat/completions"); returns once the head is there.
 
         Raises EngineLost, and what `encode` raises.

@@ -97,7 +97,7 @@ class Daemon:
         (self.folder / "home").mkdir(exist_ok=True)
         flags = {"JANAGENT_" + name.upper(): str(value) for name, value in self.settings.items()}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "janagent", "serve", "--port", "0"],
+            [sys.executable, "-m", "janagent", "serve", "--port", str(self.settings.get("port", 0))],
             env={**self.environment, **flags},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -156,12 +156,13 @@ class Daemon:
         assert_all_gone(children)
         return status
 
-    def kill(self) -> list[psutil.Process]:
-        """SIGKILL; returns the children it had, for `assert_all_gone`."""
+    def kill(self, number: int = signal.SIGKILL) -> list[psutil.Process]:
+        """A signal that ends it on the spot, and must find it alive; returns the children it had, for
+        `assert_all_gone`."""
         assert self._process is not None
         children = self.children()
-        self._process.kill()
-        self._process.wait(STOP_LIMIT_S)
+        self._process.send_signal(number)
+        assert self._process.wait(STOP_LIMIT_S) == -number
         self._process = None
         return children
 

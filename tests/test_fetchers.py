@@ -11,6 +11,7 @@ from janagent.core import events as ev
 from janagent.core.actions import DiscardFetch, StartFetch, StopFetch
 from janagent.core.memory import Budget
 from janagent.fetchers import Fetchers, fetch_spec, hub_environment
+from janagent.folder.brought import Brought, remember
 from janagent.folder.records import open_fetches, record_path
 from tests.core.driver import entry, lacking
 
@@ -111,6 +112,24 @@ async def test_a_stop_ends_it_at_once_and_what_it_wrote_goes_when_it_is_discarde
     assert await desk.next() == "looked at '' for []"
     assert await desk.next() == ev.FetchDiscarded("a.json")
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_of_a_model_whose_disk_is_away_nothing_is_discarded(tmp_path: Path):
+    path = record_path(tmp_path, "ext/a.json")
+    path.parent.mkdir(parents=True)
+    path.write_text('{"key": "ext/a.json", "files": []}')
+    remember(tmp_path, "ext/a.json", [Brought("README.md", 1, 2, 3, is_written=True)])
+    before = sorted(tmp_path.rglob("*"))
+    (tmp_path / "ext").symlink_to(tmp_path / "away")
+    desk = Desk(tmp_path, "well")
+    desk.fetchers.sweep({})
+    await desk.fetchers.discard(DiscardFetch("ext/a.json"))
+    assert await desk.next() == "looked at 'ext' for []"
+    assert await desk.next() == ev.FetchDiscarded("ext/a.json")
+    (tmp_path / "ext").unlink()
+    assert sorted(tmp_path.rglob("*")) == before
+    desk.fetchers.sweep({})
+    assert list(tmp_path.iterdir()) == [], "now it is known that it is gone"
 
 
 def test_records_of_models_that_are_gone_or_complete_are_swept(tmp_path: Path):

@@ -99,6 +99,19 @@ async def test_problems_of_folders_are_notices(tmp_path: Path) -> None:
         assert any("loop" in notice for notice in loop.notices)
 
 
+async def test_defaults_are_kept_while_a_linked_folder_may_come_back(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    models.mkdir()
+    (models / "ext").symlink_to(tmp_path / "disk")
+    found, _ = defaults_of({"ctx_len": 64}, {})
+    save(defaults_path(models, "0" * 64), found)
+    async with scanning(tmp_path):
+        assert len(read_all(models)) == 1
+        (tmp_path / "disk").mkdir()
+    async with scanning(tmp_path):
+        assert len(read_all(models)) == 0, "it was of no model there"
+
+
 async def test_defaults_of_models_that_are_gone_are_taken_away(tmp_path: Path) -> None:
     models = tmp_path / "models"
     models.mkdir()

@@ -17,7 +17,7 @@ from multidict import CIMultiDict
 
 from janagent.body import BodyStream
 from janagent.children.chunked import ChunkedError, ChunkedReader
-from janagent.upstream import Encode, EngineLost
+from janagent.upstream import Encode, EngineLost, Trail
 
 _CONNECT_LIMIT_S = 10.0
 _CONNECT_AGAIN_S = 0.01
@@ -53,10 +53,10 @@ class EngineClient:
         return await (await self._connect()).ask(head, body)
 
     async def ask(
-        self, endpoint: str, body: Mapping[str, Any], *, encode: Encode, request_id: str
+        self, endpoint: str, body: Mapping[str, Any], *, encode: Encode, trail: Trail
     ) -> "EngineAnswer":
         """`post` for the proxy: see `janagent.upstream.Engine`."""
-        headers = {"Content-Type": "application/json", "X-Request-Id": request_id}
+        headers = {"Content-Type": "application/json", "X-Request-Id": trail.request_id}
         return await self.post(f"/v1/{endpoint}", await encode(body), headers=headers)
 
     def usable_defaults(self, defaults: Mapping[str, Any]) -> Mapping[str, Any]:

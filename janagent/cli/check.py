@@ -5,7 +5,6 @@ Asks `folder.catalog` the same questions as the daemon does, so that both give t
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 import tempfile
@@ -98,6 +97,8 @@ def findings_of(entry: ModelEntry, *, is_offline: bool = False) -> list[Finding]
 
 def _key_problem(entry: ModelEntry) -> str | None:
     """Why a remote model's key is not to be had here. The daemon may have other variables: no fault."""
+    import asyncio
+
     from janagent.remote.keys import KeyProblem, resolve
 
     reference = entry.manifest.init.api_key

@@ -16,7 +16,18 @@ from janagent.cli.options import Config, Json, ModelId, Root
 from janagent.cli.output import Exit, Failure
 
 FILTERS = ("all", "running", "downloaded", "downloading")
-FIRST_SHOWN = ("id", "state", "error", "progress", "warnings", "path", "binaries", "aliases")
+FIRST_SHOWN = (
+    "id",
+    "state",
+    "error",
+    "last_error",
+    "latency_ms",
+    "progress",
+    "warnings",
+    "path",
+    "binaries",
+    "aliases",
+)
 POLL_S = 0.25
 
 
@@ -94,7 +105,7 @@ def _description(model: dict[str, Any]) -> Any:
         match name, value:
             case "object", _:
                 continue
-            case "error", {"message": message}:
+            case "error" | "last_error", {"message": message}:
                 shown = output.cell(str(message), "red")
             case "state", _:
                 shown = output.cell(str(value), output.STATE_STYLES.get(value, ""))

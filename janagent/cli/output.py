@@ -147,8 +147,8 @@ def fraction(progress: Mapping[str, Any]) -> float | None:
 
 
 def notes(model: Mapping[str, Any]) -> str:
-    """The last column of `ls`: the error, else the progress, else how many warnings."""
-    if error := model.get("error"):
+    """The last column of `ls`: the error (of a remote model its last), else the progress, else a warning."""
+    if error := model.get("error") or model.get("last_error"):
         return str(error.get("message", ""))
     if progress := model.get("progress"):
         return progress_text(progress)

@@ -203,6 +203,7 @@ class Machine:
             if old.manifest != entry.manifest:
                 model.overrides.clear()
         model.entry, model.is_present = entry, True
+        model.is_remote_stopped = model.is_remote_stopped and entry.is_remote
         if not is_initial:  # ten thousand stories that begin alike are not worth their memory
             model.tell(f"is {entry.condition}: {entry.fault.message if entry.fault else entry.path}", now)
         model.has_remains |= entry.is_interrupted

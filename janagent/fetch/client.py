@@ -18,7 +18,7 @@ from janagent import __version__
 from janagent.fetch.faults import Code, FetchError
 from janagent.fetch.plan import RemoteFile
 from janagent.fetch.statuses import trouble
-from janagent.network import proxy_for
+from janagent.network import BadEnvironment, proxy_for
 
 READ_BYTES = 512 << 10
 MAX_REDIRECTS = 10
@@ -149,9 +149,11 @@ class Client:
     async def _send(self, url: URL, headers: dict[str, str], *, is_hub: bool) -> aiohttp.ClientResponse:
         assert self._session is not None
         secret = self._auth.headers(url) if is_hub else {}
-        return await self._session.get(
-            url, headers={**headers, **secret}, allow_redirects=False, proxy=proxy_for(url)
-        )
+        try:
+            proxy = proxy_for(url)
+        except BadEnvironment as error:
+            raise FetchError(Code.NETWORK, str(error), is_permanent=True) from error
+        return await self._session.get(url, headers={**headers, **secret}, allow_redirects=False, proxy=proxy)
 
 
 class _network_faults:

@@ -7,7 +7,10 @@ no connection works on the file any more. Neighbours: `transfer` runs connection
 import asyncio
 import contextlib
 import logging
+import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import TypeVar
 
 from janagent.fetch import cache
@@ -32,6 +35,7 @@ from janagent.fetch.place import Place
 from janagent.fetch.plan import RemoteFile
 from janagent.fetch.ranges import Interval, Ranges, Span
 from janagent.fetch.record import BLOCK_BYTES, Entry, Record
+from janagent.fetch.turns import take_turn
 from janagent.folder.records import remove_part
 
 log = logging.getLogger(__name__)
@@ -117,6 +121,8 @@ class Download:
             self.ranges = Ranges(size, [(0, size)])
 
     async def _open(self) -> bool:
+        theirs: Sequence[Entry] = ()
+        elsewhere: Path | None = None
         while True:
             if (
                 await in_thread(lambda: look_at(self.file, self.target, is_trusted=False))
@@ -124,11 +130,16 @@ class Download:
             ):
                 await in_thread(self._drop_part)
                 return False
-            # Before the lock: who gives up removes the record last, and leaves a part that is locked by then.
-            theirs = await in_thread(self._record.of_others, self.file.name)
-            if await in_thread(self.part.open):
+            # Before the lock: who gives up removes the record last, and leaves a part that is locked by then,
+            # or that others wait for. While it was writing, we heard what is there.
+            theirs = await in_thread(self._record.of_others, self.file.name) or theirs
+            is_ours, other = await in_thread(lambda: take_turn(self.file, self.part, self._record))
+            elsewhere = other or elsewhere
+            if is_ours:
                 break
-            await asyncio.sleep(OTHERS_POLL_S)
+            await asyncio.sleep(OTHERS_POLL_S * random.uniform(0.8, 1.2))  # two must not meet again and again
+        if elsewhere is not None:
+            self.file = replace(self.file, cached=elsewhere)
         with disk_faults(self.part.path):
             await in_thread(self._take_up, theirs)
         if await in_thread(lambda: look_at(self.file, self.target, is_trusted=False)) is not Found.NOTHING:
@@ -145,7 +156,7 @@ class Download:
                 self.part.remove()
                 self._record.owns(name, self.target.lstat().st_ino, [(0, size)])
                 self._record.placed(name)
-                self._record.remember({name: self.target})
+                self._record.remember(name, self.target)
                 return True
             if not self._is_resumed and cache.copy(self.file, self.part.fd):
                 self.ranges, self._is_resumed = Ranges(size, [(0, size)]), True
@@ -353,8 +364,9 @@ class Download:
     def _place(self, size_bytes: int) -> None:
         try:
             refuse_stand_in(self.file, self.part.path)
+            self._noting.end()
             self.part.complete(size_bytes)
-            self._record.remember({self.file.name: self.part.path})
+            self._record.remember(self.file.name, self.part.path)
             self.part.place(size_bytes)
         except FetchError as error:
             if error.code is Code.NOT_A_MODEL:

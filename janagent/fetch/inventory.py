@@ -18,7 +18,8 @@ from janagent.fetch.place import Place
 from janagent.fetch.plan import RemoteFile
 from janagent.fetch.record import Entry, Record
 from janagent.folder.brought import is_own
-from janagent.folder.records import remove_part
+from janagent.folder.listing import join, parent
+from janagent.folder.records import parts_of_others, remove_part
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,14 @@ class Inventory:
 def take_stock(files: Sequence[RemoteFile], *, folder: Path, record: Record) -> Inventory:
     """See what is there; the record says from here on what is wanted. Raises FetchError."""
     place = Place.at(folder)
-    earlier = record.read()
+    earlier, others = record.read(), parts_of_others(record.models, record.key)
+
+    def drop(name: str, *, is_in_place: bool) -> None:
+        entry, target = earlier.get(name), place.locate(name)
+        if entry is not None and (is_in_place or join(parent(record.key), entry.part) not in others):
+            # Never anybody else's, and not one that another fetch may go on with.
+            remove_part(target.with_name(entry.part.rpartition("/")[2]), entry.inode)
+
     entries: list[Entry] = []
     downloads: list[Download] = []
     placed_bytes = 0
@@ -43,7 +51,7 @@ def take_stock(files: Sequence[RemoteFile], *, folder: Path, record: Record) -> 
         entry = Entry(file.name, file.size_bytes, file.sha256, file.git_sha1, file.source)
         found = _look(file, target, old=old, earlier=earlier.get(file.name), record=record)
         if found is not Found.NOTHING or old is None:  # brought since, or of another version
-            _drop(target, earlier.get(file.name))
+            drop(file.name, is_in_place=found is not Found.NOTHING)
         if found is Found.OTHER:
             continue
         entries.append(entry)
@@ -57,7 +65,7 @@ def take_stock(files: Sequence[RemoteFile], *, folder: Path, record: Record) -> 
             entry.size_bytes, entry.etag, entry.inode = old.size_bytes, old.etag, old.inode
     for name in earlier.keys() - {file.name for file in files}:
         with contextlib.suppress(FetchError):
-            _drop(place.locate(name), earlier[name])
+            drop(name, is_in_place=False)
     check_space(downloads, folder, is_begin=True)
     kept = {d.file.name: d.kept for d in downloads}
     with disk_faults(folder):
@@ -109,12 +117,6 @@ def _is_on_disk_of(folder: Path, cached: Path) -> bool:
         return cached.stat().st_dev == folder.stat().st_dev
     except FileNotFoundError:
         return False
-
-
-def _drop(target: Path, entry: Entry | None) -> None:
-    """Remove the `.part` of an earlier fetch of ours, never anybody else's."""
-    if entry is not None:
-        remove_part(target.with_name(entry.part.rpartition("/")[2]), entry.inode)
 
 
 def _same(file: RemoteFile, earlier: Mapping[str, Entry]) -> Entry | None:

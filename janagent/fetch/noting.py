@@ -28,6 +28,7 @@ class Noting:
         """While one batch is synced, whoever has filled the next one waits: few bytes are ever at stake."""
         self._batch: list[Interval] = []
         self._held_bytes = 0
+        self._is_ended = False
 
     def add(self, start: int, end: int, *, grown_bytes: int) -> None:
         """The bytes from `start` to `end` are written, `grown_bytes` of them just now. Raises OSError,
@@ -47,10 +48,18 @@ class Noting:
         with self._sync_lock:
             with self._lock:
                 batch, self._batch, self._held_bytes = self._batch, [], 0
+            if self._is_ended:
+                return
             if batch:
                 self._part.sync()
             for start, end in batch:
                 self._record.mark(self._name, start, end)
+
+    def end(self) -> None:
+        """All came, and goes onto the disk at once: whoever still waits here for a sync may find the file
+        closed. Returns once nobody syncs it."""
+        with self._sync_lock, self._lock:
+            self._is_ended = True
 
     def forget(self) -> None:
         """Nothing of it is there any more."""

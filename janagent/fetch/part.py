@@ -20,6 +20,7 @@ from janagent.fetch.disk import disk_faults
 from janagent.fetch.faults import Code, FetchError
 from janagent.fetch.place import Place
 from janagent.fetch.plan import RemoteFile
+from janagent.fetch.renaming import rename_to_free
 from janagent.folder.gguf import Kind, inspect
 from janagent.folder.modelsets import has_binary_suffix
 
@@ -253,18 +254,20 @@ class Part:
             if not self._is_there():
                 raise taken_away(self.path)
             try:
-                os.link(self.path, self.target)
+                self._give_name()
             except FileExistsError:
                 raise in_the_way(self.target, "new") from None
-            except OSError as error:
-                if error.errno not in _NO_LINKS:
-                    raise
-                if os.path.lexists(self.target):
-                    raise in_the_way(self.target, "new") from None
-                os.rename(self.path, self.target)  # a file system without hard links
-            else:
-                self.path.unlink()
         self.close()
+
+    def _give_name(self) -> None:
+        try:
+            os.link(self.path, self.target)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            rename_to_free(self.path, self.target)
+        else:
+            self.path.unlink()
 
     def remove(self) -> None:
         """Take it away."""

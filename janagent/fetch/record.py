@@ -1,10 +1,10 @@
 """The record of a fetch: a JSON file that exists exactly while files are missing, and says what is there.
 
 Written atomically when the files are decided or a server has said what they are. Between those moments only
-single characters of it change, in place: `placed`, and in `blocks` one for each `BLOCK_BYTES` of a file, "1"
-once the block is written. So it is never torn, and no block that was recorded is fetched again after
-`kill -9`. What a power failure may lose is caught by the hash. Neighbour: `janagent.folder.records` reads key
-and names.
+characters of it change, in place: the digits of `inode`, `placed`, and in `blocks` one for each `BLOCK_BYTES`
+of a file, "1" once the block is written. So it is never torn, no block that was recorded is fetched again
+after `kill -9`, and a repo of a thousand files costs no more for each of them. What a power failure may lose
+is caught by the hash. Neighbour: `janagent.folder.records` reads key and names.
 """
 
 import contextlib
@@ -12,15 +12,17 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from janagent.fetch.ranges import Interval
 from janagent.folder import brought
+from janagent.folder.brought import Brought
+from janagent.folder.hidden import made_in
 from janagent.folder.listing import join, parent
-from janagent.folder.records import open_fetches, part_name
+from janagent.folder.records import FOLDER, inode_of, open_fetches, part_name, record_path
 
 log = logging.getLogger(__name__)
 BLOCK_BYTES = 1 << 20
@@ -76,7 +78,6 @@ class Record:
         self.key = key
         self._artifact_key = artifact_key
         self._lock = threading.Lock()
-        self._memory_lock = threading.Lock()
         self._fd: int | None = None
         self._entries: dict[str, Entry] = {}
         self._blocks: dict[str, bytearray] = {}
@@ -107,22 +108,28 @@ class Record:
         Only a hash can say that; and should two write the file in turns, only the hash can tell in the end
         that nothing of one was lost to the other.
         """
-        mine, place, found = self._entries[name], join(parent(self.key), name), []
-        for path in sorted(self._path.parent.glob("*.json")):
-            try:
+        place = join(parent(self.key), name)
+        return [entry for key, entry in self._same(name) if join(parent(key), entry.name) == place]
+
+    def elsewhere(self, name: str) -> list[tuple[str, Entry]]:
+        """Who else wants the very same content at another place, and what is noted of it there."""
+        place = join(parent(self.key), name)
+        return [(key, entry) for key, entry in self._same(name) if join(parent(key), entry.name) != place]
+
+    def _same(self, name: str) -> Iterator[tuple[str, Entry]]:
+        """What other models' fetches note of this content."""
+        mine = self._entries[name].identity
+        paths = set(self._path.parent.glob("*.json")) - {self._path} if mine is not None else ()
+        for path in sorted(paths):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
                 said = json.loads(path.read_bytes())
-                folder, entries = parent(said["key"]), [_entry(file) for file in said["files"]]
-            except (OSError, ValueError, KeyError, TypeError, AttributeError):
-                continue
-            if said["key"] != self.key and mine.identity is not None:
-                there = [entry for entry in entries if join(folder, entry.name) == place]
-                found += [entry for entry in there if entry.identity == mine.identity]
-        return found
+                key, entries = str(said["key"]), [_entry(file) for file in said["files"]]
+                if path == record_path(self.models, key):
+                    yield from ((key, entry) for entry in entries if entry.identity == mine)
 
     def is_anothers(self, inode: int) -> bool:
         """Whether another model's fetch counts on this `.part`."""
-        others = (fetch for fetch in open_fetches(self.models).values() if fetch.key != self.key)
-        return any(inode in fetch.inodes for fetch in others)
+        return any(inode in fetch.inodes for fetch in open_fetches(self.models, but=self.key).values())
 
     def begin(self, entries: Iterable[Entry], done: Mapping[str, Iterable[Interval]]) -> None:
         """Write it: these files are wanted, and `done` of them is there. Raises OSError."""
@@ -151,7 +158,9 @@ class Record:
                 self._set(name, start, end)
             if entry.inode != inode or self._blocks[name] != before:
                 entry.inode = inode
-                self._write()
+                if self._fd is not None:  # the blocks first: with another inode they are nobody's
+                    os.pwrite(self._fd, bytes(self._blocks[name]), self._offsets[name])
+                    os.pwrite(self._fd, _digits(entry), self._offsets[name] - _INODE_BEFORE)
 
     def placed(self, name: str) -> None:
         """The file has its name. Raises OSError."""
@@ -167,30 +176,31 @@ class Record:
             if first < last and self._fd is not None:
                 os.pwrite(self._fd, bytes(self._blocks[name][first:last]), self._offsets[name] + first)
 
-    def remember(self, places: Mapping[str, Path]) -> None:
-        """Note wanted files, as they are now in these places, for a removal of the model (`folder.brought`).
-        Those that this fetch wrote have the inode of their `.part`; they are noted before they have their
-        name, so that a removal misses none, whatever becomes of the fetch.
+    def remember(self, name: str, path: Path) -> None:
+        """Note the wanted file, which is at `path`, for a removal of the model (`folder.brought`).
 
-        Of a single model file the folder itself tells whose it is.
+        One that this fetch wrote has the inode of its `.part`; it is noted before it has its name, so that a
+        removal misses none, whatever becomes of the fetch.
         """
-        if len(self._entries) == 1 and next(iter(self._entries)).lower().endswith(".gguf"):
-            return
-        found = []
-        with self._memory_lock:
-            for name, path in places.items():
-                with contextlib.suppress(OSError):  # somebody took it away again
-                    found.append(brought.Brought.of(name, path, inode=self._entries[name].inode))
-            try:
-                brought.remember(self.models, self.key, found)
-            except OSError as error:  # no reason to call the fetch a failure
-                log.warning("what was fetched is not remembered for a later removal: %s", error)
+        self._remember({name: path}, brought.note)
 
     def conclude(self) -> None:
         """All is in place: remember what that is, and nothing is unfinished any more. Raises OSError."""
         folder = self.models / parent(self.key)
-        self.remember({name: folder / name for name in self._entries})
+        self._remember({name: folder / name for name in self._entries}, brought.remember)
         self.remove()
+
+    def _remember(self, places: Mapping[str, Path], by: Callable[[Path, str, list[Brought]], None]) -> None:
+        if len(self._entries) == 1 and next(iter(self._entries)).lower().endswith(".gguf"):
+            return  # of a single model file the folder itself tells whose it is
+        found = []
+        for name, path in places.items():
+            with contextlib.suppress(OSError):  # somebody took it away again
+                found.append(Brought.of(name, path, inode=self._entries[name].inode))
+        try:
+            by(self.models, self.key, found)
+        except OSError as error:  # no reason to call the fetch a failure
+            log.warning("what was fetched is not remembered for a later removal: %s", error)
 
     def close(self) -> None:
         """Leave it for a later fetch."""
@@ -227,11 +237,13 @@ class Record:
         for number, (name, entry) in enumerate(self._entries.items()):
             head = json.dumps({field: getattr(entry, field) for field in _FIELDS})
             text += b",\n" if number else b"\n"
-            text += head[:-1].encode() + b', "placed": ' + (_PLACED if entry.is_placed else _NOT_PLACED)
+            text += head[:-1].encode() + b', "inode": "' + _digits(entry) + _THEN
+            text += _PLACED if entry.is_placed else _NOT_PLACED
             self._offsets[name] = len(text)
             text += self._blocks[name] + b'"}'
         text += b"\n]}\n"
-        fd = self._make_draft() if is_first else os.open(self._draft, _DRAFT_FLAGS, 0o600)
+        # Later on the folder holds our record; if it is gone then, so is its disk, and nothing is made there.
+        fd = made_in(self.models, FOLDER, self._open_draft) if is_first else self._open_draft()
         try:
             view = memoryview(text)
             while view:
@@ -245,23 +257,22 @@ class Record:
             os.close(self._fd)
         self._fd = fd
 
-    def _make_draft(self) -> int:
-        """The first: another fetch that ends may remove the folder, empty as it is, at any moment. Later on
-        it holds our record; if it is gone then, so is its disk, and nothing is made in its place."""
-        for _ in range(20):
-            # Both are what is said of a folder that goes in the middle of its making.
-            with contextlib.suppress(FileNotFoundError, FileExistsError):
-                # Not the models folder itself, for the same reason.
-                for folder in (self._path.parent.parent, self._path.parent):
-                    folder.mkdir(exist_ok=True)
-                return os.open(self._draft, _DRAFT_FLAGS, 0o600)
-        return os.open(self._draft, _DRAFT_FLAGS, 0o600)
+    def _open_draft(self) -> int:
+        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        return os.open(self._draft, flags, 0o600)
 
 
-_DRAFT_FLAGS = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-_FIELDS = ("name", "size_bytes", "sha256", "git_sha1", "source", "etag", "inode")
+_FIELDS = ("name", "size_bytes", "sha256", "git_sha1", "source", "etag")
+_DIGITS = 20
+_THEN = b'", "placed": '
 _PLACED = b'1, "blocks": "'
 _NOT_PLACED = b'0, "blocks": "'
+_INODE_BEFORE = _DIGITS + len(_THEN) + len(_PLACED)
+"""Where its first digit is, before the blocks."""
+
+
+def _digits(entry: Entry) -> bytes:
+    return b"%0*d" % (_DIGITS, entry.inode or 0)
 
 
 def _blank(entry: Entry) -> bytearray:
@@ -271,6 +282,7 @@ def _blank(entry: Entry) -> bytearray:
 def _entry(said: Mapping[str, Any]) -> Entry:
     fields: dict[str, Any] = {field: said.get(field) for field in _FIELDS}
     entry = Entry(**fields)
+    entry.inode = inode_of(said)
     entry.is_placed, entry.blocks = bool(said.get("placed")), str(said.get("blocks") or "")
     if not isinstance(entry.name, str) or not isinstance(entry.size_bytes, int | None):
         raise TypeError("not a record")

@@ -1,25 +1,22 @@
 """What speaks against a remote model's manifest although it is valid: warnings, with what to do.
 
-Asks the file system for one thing, who may read the file. Neighbour: `entries`, which asks.
+Pure. Neighbour: `entries`, which asks.
 """
 
 import ipaddress
-import os
 import shlex
-import stat
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from janagent.folder.manifest import ImportFormat, Manifest
 
 _REFERENCES = ("${", "file:", "keyring:")
-_OTHERS = stat.S_IRGRP | stat.S_IROTH
 
 
-def api_doubts(manifest: Manifest, path: str) -> Iterator[str]:
-    """Warnings about a remote model's manifest, whose file is at `path`."""
+def api_doubts(manifest: Manifest, path: str, *, is_open: bool) -> Iterator[str]:
+    """Warnings about a remote model's manifest, whose file is at `path`. `is_open`: others may read it."""
     init, origin = manifest.init, manifest.origin or ""
-    if init.api_key and not init.api_key.startswith(_REFERENCES) and _is_open(path):
+    if init.api_key and not init.api_key.startswith(_REFERENCES) and is_open:
         yield (
             "API-KEY: the key is in this file, and others on this machine may read it: "
             f"chmod 600 {shlex.quote(path)}"
@@ -29,13 +26,6 @@ def api_doubts(manifest: Manifest, path: str) -> Iterator[str]:
     is_azure = manifest.effective_import_format is ImportFormat.AZURE_OPENAI
     if is_azure and not (init.deployment_name or init.model_name or "/deployments/" in origin):
         yield "DEPLOYMENT-NAME: not set, so the deployment is taken to be called like this model"
-
-
-def _is_open(path: str) -> bool:
-    try:
-        return bool(os.stat(path).st_mode & _OTHERS)
-    except OSError:
-        return False  # it is gone, or on its way
 
 
 def _is_near(host: str) -> bool:

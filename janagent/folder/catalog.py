@@ -93,6 +93,11 @@ class Catalog:
         """Real folders and files behind links -> the paths below `models` that show them, for the watcher."""
         return self._linked
 
+    def has_broken_links(self) -> bool:
+        """Whether there may be models that nobody sees: a link leads to what is not there."""
+        listings = (folder.listing for folder in self._tree.folders.values())
+        return any(link.is_broken for listing in listings for link in listing.links.values())
+
     def scan(
         self, folders: set[str] | None, *, now: float, closed: set[str] | frozenset[str] = frozenset()
     ) -> CatalogChange:

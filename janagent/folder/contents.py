@@ -11,7 +11,9 @@ first sight of a file nothing else says that it has been lying there for long.
 
 import errno
 import os
+import stat
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 from janagent.folder.fault import Fault
@@ -39,6 +41,8 @@ class Known:
     """The identity at which it was found complete."""
     hole: Identity | None = None
     """The identity at which its tail was found to be a hole."""
+    is_open: bool = False
+    """Whether others than its owner may read it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,15 @@ def _read(path: str, size_bytes: int) -> tuple[Reading | None, bool]:
         return Reading(None, Fault("invalid", message), is_manifest_like=False), False
     # Other than the expected length means that it is being written: the next look sees another identity.
     return read_manifest(data), len(data) == size_bytes
+
+
+def is_open_to_others(folder: Folder, file: File) -> bool:
+    """Whether others than its owner may read it; of a vanished file, whether they might."""
+    known = _known(file)
+    if file.vanished_at is None:
+        with suppress(OSError):  # gone since the listing; the next look will say so
+            known.is_open = bool(os.stat(folder.real_path(file)).st_mode & (stat.S_IRGRP | stat.S_IROTH))
+    return known.is_open
 
 
 def inspection(folder: Folder, file: File, *, now: float) -> Inspection:

@@ -16,6 +16,7 @@ from typing import Any
 
 from janagent.folder.estimate import Budget, common_header, fitted
 from janagent.folder.gguf import Header
+from janagent.folder.hidden import made_in
 from janagent.folder.manifest import NO_INIT, NO_RUNTIME, Manifest
 from janagent.folder.origin import ImportFormat
 from janagent.folder.parameters import InitParameters, RuntimeParameters
@@ -132,10 +133,9 @@ def save(path: Path, defaults: Defaults) -> None:
         path.unlink(missing_ok=True)
         return
     body = {"init": defaults.init.shown(), "runtime": defaults.runtime.shown()}
-    for folder in (path.parent.parent, path.parent):  # never the models folder itself: its disk may be gone
-        folder.mkdir(exist_ok=True)
-    draft = path.with_suffix(".new")
-    draft.write_text(json.dumps(body), encoding="utf-8")
+    draft, place = path.with_suffix(".new"), path.parents[2]
+    folder = str(path.parent.relative_to(place))
+    made_in(place, folder, lambda: draft.write_text(json.dumps(body), encoding="utf-8"))
     os.replace(draft, path)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from janagent.folder.apis import api_doubts
-from janagent.folder.contents import Look, inspection, read_json, wholeness
+from janagent.folder.contents import Look, inspection, is_open_to_others, read_json, wholeness
 from janagent.folder.defaults import Defaults, merged
 from janagent.folder.derived import MODEL_JSON, artifact_key, names_of, reaches_below, runtime_key, source_of
 from janagent.folder.doubts import doubts
@@ -195,7 +195,8 @@ class Builder:
             fault = reading.fault or Fault("invalid", "the file holds no JSON object")
             verdict.fail(Condition.INVALID, fault.code, fault.message)
         elif manifest.is_remote:
-            verdict.warnings.extend(api_doubts(manifest, self._folder.real_path(file)))
+            is_open = is_open_to_others(self._folder, file)
+            verdict.warnings.extend(api_doubts(manifest, self._folder.real_path(file), is_open=is_open))
         else:
             claim = Claim(self._stems(file), manifest.download_name, manifest.files, manifest.init)
             choice = choose(claim, offer, budget=self._budget)

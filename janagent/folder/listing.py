@@ -6,6 +6,7 @@ Owns which names are ignored and how a link is read. Keeps nothing. Neighbour: `
 import os
 import stat
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 IGNORED_SUFFIXES: Final = (".part", ".crdownload", ".download", ".partial", ".tmp", ".aria2", ".swp", "~")
@@ -37,6 +38,14 @@ def join(folder: str, name: str) -> str:
 def parent(name: str) -> str:
     """The folder that holds the file or folder `name`."""
     return name.rpartition("/")[0]
+
+
+def is_away(models: Path, name: str) -> bool:
+    """Whether the way from `models` to the file `name` has a link that leads nowhere: its disk is away, and
+    nobody knows what is there. Of a folder that was deleted that is not said."""
+    steps = name.split("/")
+    ways = (models.joinpath(*steps[: depth + 1]) for depth in range(len(steps)))
+    return any(way.is_symlink() and not os.path.exists(way) for way in ways)
 
 
 @dataclass(frozen=True, slots=True)

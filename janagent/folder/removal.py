@@ -9,10 +9,13 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
-from janagent.folder.entry import ModelEntry
+from janagent.folder.entry import Binary, ModelEntry
+from janagent.folder.hidden import made_in
 from janagent.folder.listing import parent
+from janagent.folder.records import wants_of_others
 
 TRASH = ".janagent"
 REMOVED = "removed-"
@@ -29,6 +32,17 @@ def wanted_paths(entry: ModelEntry, *, models: Path) -> list[Path]:
         if is_own_link or not binary.shared:
             names.append(binary.path)
     return [models.parent / name for name in dict.fromkeys(names)]
+
+
+def spared(entry: ModelEntry, *, models: Path) -> ModelEntry:
+    """`entry`, those binaries called shared that another model's fetch, which has not ended, counts on."""
+    others = wants_of_others(models, entry.key)
+
+    def is_wanted(binary: Binary) -> bool:
+        wants = others.get(binary.path.partition("/")[2], ())
+        return any(want.takes(binary.size_bytes) and (models / want.key).exists() for want in wants)
+
+    return replace(entry, binaries=tuple(replace(b, shared=b.shared or is_wanted(b)) for b in entry.binaries))
 
 
 def concerned_folders(entry: ModelEntry) -> list[str]:
@@ -114,8 +128,7 @@ def _put_back(moved: list[tuple[Path, Path]]) -> None:
 def _make_trash(folder: Path, *, models: Path) -> Path:
     """Below `models`, or in `folder` itself when that is another disk: a rename stays on its disk."""
     place = models if models.stat().st_dev == folder.stat().st_dev else folder
-    (place / TRASH).mkdir(exist_ok=True)
-    return Path(tempfile.mkdtemp(prefix=REMOVED, dir=place / TRASH))
+    return made_in(place, TRASH, lambda: Path(tempfile.mkdtemp(prefix=REMOVED, dir=place / TRASH)))
 
 
 def remove_empty_folders(folder: Path, *, models: Path) -> None:

@@ -200,7 +200,7 @@ class Tree:
             return False
         old = folder.listing
         if self._look(name, folder.real, folder.identity) is None:
-            self._vanish(name)
+            self._forget(name)
             return self._reread(self._nearest(parent(name))) or True
         new = folder.listing
         if old.subfolders == new.subfolders and _folder_links(old) == _folder_links(new):
@@ -208,7 +208,7 @@ class Tree:
         for sub, inode in old.subfolders.items():
             if new.subfolders.get(sub) != inode:
                 self._vanish(join(name, sub))
-        for sub, inode in new.subfolders.items():
+        for sub, inode in list(new.subfolders.items()):
             if old.subfolders.get(sub) != inode:
                 self._read_new(join(name, sub), f"{folder.real}/{sub}")
         return True
@@ -225,7 +225,7 @@ class Tree:
             if holder != name:
                 if self._is_still(holder, identity):
                     continue  # a bind mount shows one folder twice
-                self._vanish(holder)
+                self._forget(holder)
             folder = self._look(name, real, identity)
             if folder is not None:
                 self._names[identity] = name
@@ -305,6 +305,14 @@ class Tree:
                 listing = self.folders[name].listing
                 stack.extend(join(name, sub) for sub in (*listing.subfolders, *listing.links))
                 self._vanish_one(name)
+
+    def _forget(self, name: str) -> None:
+        """As `_vanish`, of a folder that the one above was seen to hold. Should it be there again when that
+        is read the next time, perhaps even with its inode, it is a new one."""
+        self._vanish(name)
+        above = self.folders.get(parent(name))
+        if name and above is not None:
+            above.listing.subfolders.pop(name.rpartition("/")[2], None)
 
     def _vanish_one(self, name: str) -> None:
         folder = self.folders[name]

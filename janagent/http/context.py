@@ -1,5 +1,6 @@
 """What every handler of the API needs, in one value that travels in the application. No behaviour."""
 
+import secrets
 from dataclasses import dataclass, field
 
 from aiohttp import web
@@ -40,6 +41,8 @@ class Api:
     renderer: Renderer = field(default_factory=Renderer)
     metrics: Metrics = field(default_factory=Metrics)
     streams: OpenStreams = field(default_factory=OpenStreams)
+    via: str = field(default_factory=lambda: f"1.1 janagent-{secrets.token_hex(6)}")
+    """This very daemon, in requests that it passes on to others: it would know one that comes back."""
 
 
 API = web.AppKey("api", Api)

@@ -51,6 +51,7 @@ TABLE: Mapping[str, tuple[int, str]] = {
     "shutting_down": (503, _SERVER),
     "upstream_timeout": (504, _SERVER),
     "insufficient_memory": (507, _SERVER),
+    "loop_detected": (508, _INVALID),
 }
 DEFAULT_RETRY_AFTER_S: Mapping[str, float] = {
     "queue_full": 1,

@@ -8,6 +8,9 @@ from janagent.http.routing import Endpoint
 
 _SILENCED_BY: Mapping[str, tuple[str, ...]] = {"max_tokens": ("max_completion_tokens",)}
 """A default is not filled in when the request speaks under one of these other names."""
+_LIMIT = "token_limit"
+"""The manifest's name for max_tokens: who knows it from there may say it here."""
+_LIMITS = ("max_tokens", "max_completion_tokens")
 INIT_FIELDS = frozenset(
     str(field.validation_alias or name)
     for name, field in InitParameters.model_fields.items()
@@ -27,7 +30,10 @@ def fill_in(
     filled["model"] = model_id
     if endpoint == "embeddings":
         return filled
+    limit = filled.pop(_LIMIT, None)
+    if limit is not None and all(body.get(name) is None for name in _LIMITS):
+        filled["max_tokens"] = limit
     for name, value in defaults.items():
-        if all(body.get(other) is None for other in (name, *_SILENCED_BY.get(name, ()))):
+        if all(filled.get(other) is None for other in (name, *_SILENCED_BY.get(name, ()))):
             filled[name] = value
     return filled

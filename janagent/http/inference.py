@@ -9,6 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
+from janagent.core.faults import Refusal
 from janagent.http.context import API
 from janagent.http.errors import ApiError, invalid
 from janagent.http.jsonbody import LARGE_BYTES, encode_for_engine, parse_body, read_body
@@ -43,6 +44,9 @@ async def _answer(request: web.Request, endpoint: Endpoint, *, deployment: str |
     if deployment is not None:
         body["model"] = deployment
     check(endpoint, body)
+    if any(api.via in passed for passed in request.headers.getall("Via", ())):
+        words = f"{body['model']} leads back to this janagent: one of the origins on the way must be another"
+        raise Refusal("loop_detected", words, param="model")
     key = api.runtime.resolve(body["model"])
     await encode_for_engine(body, is_large=is_large)  # what no engine could be sent must not wake one
     return await forward(request, Exchange(key=key, endpoint=endpoint, body=body, is_large=is_large))

@@ -28,7 +28,7 @@ from janagent.http.jsonbody import encode_for_engine
 from janagent.http.routing import Endpoint
 from janagent.http.streams import StallGuard, break_off
 from janagent.runtime import Lease, Runtime
-from janagent.upstream import Answer, EngineLost
+from janagent.upstream import Answer, EngineLost, Trail
 
 WHOLE_BYTES = 8 * 2**20
 """An answer of known length up to this is read whole first: an engine lost within it is a clean 502."""
@@ -91,9 +91,10 @@ class _Relay:
             self._exchange.body, model_id=lease.model_id, defaults=lease.defaults, endpoint=endpoint
         )
         encode = partial(encode_for_engine, is_large=self._exchange.is_large)
-        request_id = self._request[REQUEST_ID]
+        passed = [*self._request.headers.getall("Via", ()), self._api.via]
+        trail = Trail(self._request[REQUEST_ID], via=", ".join(passed))
         try:
-            return await lease.engine.ask(endpoint, body, encode=encode, request_id=request_id)
+            return await lease.engine.ask(endpoint, body, encode=encode, trail=trail)
         except EngineLost as error:
             raise await self._lost(error) from error
 

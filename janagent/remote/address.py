@@ -45,7 +45,7 @@ class Address:
 
     def url(self, endpoint: str) -> URL:
         """Where `chat/completions`, `completions` or `embeddings` is."""
-        return URL(f"{self.base}/{endpoint}", encoded=True).with_query(self.query or None)
+        return URL(f"{self.base}/{endpoint}").with_query(self.query or None)
 
     @property
     def host(self) -> str:
@@ -62,6 +62,12 @@ class Address:
         """Nobody is let in there without one."""
         name = urlsplit(self.base).hostname or ""
         return self.is_azure or _is_openai(name)
+
+    def secrets(self, key: str) -> list[str]:
+        """What is told to the upstream alone, in the forms in which it is told."""
+        said = [value.removeprefix("Bearer ").removeprefix("Basic ") for value in self.headers(key).values()]
+        _, _, password = self.basic.partition(":")
+        return [*said, self.basic, password, *(value for name, value in self.query if name != "api-version")]
 
     def headers(self, key: str) -> dict[str, str]:
         """What shows `key`; empty without one."""

@@ -1,9 +1,8 @@
 """Asks one remote model: the key, the request in the dialect spoken there, the answer with our id in it.
 
-aiohttp does the HTTP. Ours is what may be tried again (only what the upstream cannot have begun to work on),
-what is passed on (an answer's bytes but for the model's name, few headers) and what is kept to ourselves (the
-key, which is fetched for each request and shown to the origin's host alone). Neighbours: `remotes` (makes
-these), `http.proxy` (asks), `faults` (words).
+Owns what is passed on (an answer's bytes but for the model's name, few headers) and what is kept to ourselves
+(the key, which is looked up for each request and shown to the origin's host alone). Neighbours: `remotes`
+(makes these), `http.proxy` (asks), `sending` (gets it there), `faults` (words).
 """
 
 import asyncio
@@ -15,11 +14,9 @@ from typing import Any, Final
 
 import aiohttp
 from multidict import CIMultiDict
-from yarl import URL
 
 from janagent.body import BodyStream
 from janagent.folder.fault import Fault
-from janagent.network import proxy_for
 from janagent.remote import faults
 from janagent.remote.address import Address
 from janagent.remote.fields import (
@@ -31,26 +28,14 @@ from janagent.remote.fields import (
     usable_defaults,
 )
 from janagent.remote.keys import KeyProblem, resolve
-from janagent.remote.rewrite import Rewriter, StreamTooWide
-from janagent.upstream import Encode, EngineLost
+from janagent.remote.rewrite import Rewriter, StreamTooWide, spellings
+from janagent.remote.sending import Sender
+from janagent.upstream import Encode, EngineLost, Trail
 
-CONNECT_LIMIT_S: Final = 10.0
 LARGEST_BODY_BYTES: Final = 256 << 20
 _LARGE_BYTES: Final = 1 << 20
-_MAX_REDIRECTS: Final = 3
-_RETRIES: Final = 2
-_RETRY_AFTER_S: Final = 0.2
-_SAME_METHOD: Final = frozenset({307, 308})
 _EVENT_STREAM: Final = "text/event-stream"
 _PASSED_ON: Final = ("retry-after", "x-ratelimit-", "openai-processing-ms", "x-ms-region", "apim-request-id")
-
-
-@dataclass(slots=True)
-class Trip:
-    """What happened to one request on the way; aiohttp's tracing fills it in."""
-
-    is_reused: bool = False
-    """It went out on a connection that was kept from an earlier one."""
 
 
 Seen = Callable[[float | None, Fault | None], None]
@@ -74,7 +59,7 @@ class RemoteClient:
 
     def __init__(self, remote: Remote, *, session: aiohttp.ClientSession, seen: Seen) -> None:
         self._remote = remote
-        self._session = session
+        self._sender = Sender(session, host=remote.address.host, stall_s=remote.stall_s)
         self._seen = seen
         self._token_fields: dict[str, TokenField] = {}
         self._scopes: set[asyncio.Timeout] = set()
@@ -85,12 +70,12 @@ class RemoteClient:
         return usable_defaults(defaults, address=self._remote.address)
 
     async def ask(
-        self, endpoint: str, body: Mapping[str, Any], *, encode: Encode, request_id: str
+        self, endpoint: str, body: Mapping[str, Any], *, encode: Encode, trail: Trail
     ) -> "RemoteAnswer":
         """Send a request; returns when the answer's head is there, and of an answer that is no event stream
         the whole body. Raises EngineLost with a code, and what `encode` raises."""
         async with self.guarded(has_begun=False):
-            return await self._ask(endpoint, body, encode=encode, request_id=request_id)
+            return await self._ask(endpoint, body, encode=encode, trail=trail)
 
     def close(self) -> None:
         """End what is under way: the model was stopped, or its settings are others now."""
@@ -133,21 +118,28 @@ class RemoteClient:
     # -- one request -------------------------------------------------------------------------------
 
     async def _ask(
-        self, endpoint: str, body: Mapping[str, Any], *, encode: Encode, request_id: str
+        self, endpoint: str, body: Mapping[str, Any], *, encode: Encode, trail: Trail
     ) -> "RemoteAnswer":
         address, key = self._remote.address, await self._key()
         headers = {
             "Content-Type": "application/json",
             "Accept-Encoding": "identity",
-            "X-Request-Id": request_id,
+            # OpenAI's own name for it; under X-Request-Id llama_cpp.server wants a UUID.
+            "X-Client-Request-Id": trail.request_id,
+            **({"Via": trail.via} if trail.via else {}),
             **address.headers(key),
         }
+        secrets = spellings(address.secrets(key))
         asked_at = time.monotonic()
         token_field = self._token_fields.get(endpoint) or first_token_field(address, endpoint)
         for _ in TOKEN_FIELDS:
             adapted = adapt(body, model=address.model, token_field=token_field)
-            response = await self._send(address.url(endpoint), await encode(adapted), headers)
-            answer = await self._answer(response, Rewriter(model_id=self._remote.model_id, secret=key))
+            rewriter = Rewriter(model_id=self._remote.model_id, secrets=secrets)
+            data = await encode(adapted)
+            response = await self._sender.send(
+                address.url(endpoint), data, headers, scrubbed=rewriter.scrubbed_text
+            )
+            answer = await self._answer(response, rewriter)
             other = other_token_field(adapted, faults.error_of(answer.body)) if answer.status == 400 else None
             if other is None:
                 break
@@ -164,49 +156,6 @@ class RemoteClient:
             return await resolve(self._remote.key)
         except KeyProblem as problem:
             raise EngineLost(str(problem), code=faults.KEY_MISSING) from problem
-
-    async def _send(self, url: URL, data: bytes, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
-        origin = url.origin()
-        for _ in range(_MAX_REDIRECTS + 1):
-            response = await self._post(url, data, headers)
-            if not 300 <= response.status < 400:
-                return response
-            location = response.headers.get("Location", "")
-            response.release()
-            try:
-                target = url.join(URL(location, encoded=True))
-                is_ours = target.origin() == origin
-            except ValueError:
-                is_ours = False
-            if not (is_ours and location and response.status in _SAME_METHOD):
-                raise faults.redirected(self._remote.address.host, location)
-            url = target
-        raise faults.redirected(self._remote.address.host, str(url.with_query(None)))
-
-    async def _post(self, url: URL, data: bytes, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
-        """Send it, again if the upstream cannot have got it: no connection came about, or one that had been
-        kept was closed by the other side in the moment of asking, as HTTP allows."""
-        retries = _RETRIES
-        while True:
-            trip = Trip()
-            try:
-                return await self._session.post(
-                    url,
-                    data=data,
-                    headers=headers,
-                    allow_redirects=False,
-                    proxy=proxy_for(url),
-                    trace_request_ctx=trip,
-                    timeout=aiohttp.ClientTimeout(
-                        total=None, sock_connect=CONNECT_LIMIT_S, sock_read=self._remote.stall_s
-                    ),
-                )
-            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
-                if not (retries and (trip.is_reused or _is_connecting(error))):
-                    raise
-                retries -= 1
-                if not trip.is_reused:
-                    await asyncio.sleep(_RETRY_AFTER_S)
 
     async def _answer(self, response: aiohttp.ClientResponse, rewriter: Rewriter) -> "RemoteAnswer":
         host = self._remote.address.host
@@ -228,12 +177,6 @@ class RemoteClient:
         return answer
 
 
-def _is_connecting(error: Exception) -> bool:
-    """No connection came about, and another try may help: neither a name nor a certificate is at fault."""
-    hopeless = (aiohttp.ClientConnectorDNSError, aiohttp.ClientSSLError, aiohttp.ClientProxyConnectionError)
-    return isinstance(error, aiohttp.ClientConnectorError) and not isinstance(error, hopeless)
-
-
 def _is_json(response: aiohttp.ClientResponse) -> bool:
     kind = response.content_type
     return kind == "application/json" or kind.endswith("+json")
@@ -251,14 +194,16 @@ async def _whole(response: aiohttp.ClientResponse, host: str) -> bytes:
     return b"".join(parts)
 
 
-def _passed_on(response: aiohttp.ClientResponse) -> CIMultiDict[str]:
+def _passed_on(response: aiohttp.ClientResponse, rewriter: Rewriter) -> CIMultiDict[str]:
     """What a client may learn: its limits, and by which name the upstream knows the request."""
     passed = CIMultiDict(
-        (name, value) for name, value in response.headers.items() if name.lower().startswith(_PASSED_ON)
+        (name, rewriter.scrubbed_text(value))
+        for name, value in response.headers.items()
+        if name.lower().startswith(_PASSED_ON)
     )
     for name in ("Content-Type", "X-Request-Id"):
         if (value := response.headers.get(name)) is not None:
-            passed[name.replace("X-", "X-Upstream-")] = value
+            passed[name.replace("X-", "X-Upstream-")] = rewriter.scrubbed_text(value)
     return passed
 
 
@@ -267,7 +212,7 @@ class RemoteAnswer:
 
     def __init__(self, client: RemoteClient, response: aiohttp.ClientResponse, rewriter: Rewriter) -> None:
         self.status = response.status
-        self.headers = _passed_on(response)
+        self.headers = _passed_on(response, rewriter)
         self.content_length: int | None = None
         self.asked_at = 0.0
         self.body = b""
@@ -287,7 +232,10 @@ class RemoteAnswer:
         async with self._client.guarded(has_begun=False):
             while not (self.body or self._is_whole):
                 self.body = await self._next()
-        self._client.saw(self)
+            if not self.body:
+                raise EngineLost("the stream ended before it had begun", code=faults.FAILED)
+        if self.content_length is None:
+            self._client.saw(self)
 
     async def read(self) -> bytes:
         """The whole body. Raises EngineLost."""

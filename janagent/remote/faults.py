@@ -23,10 +23,16 @@ KEY_MISSING = "key_missing"
 UNREACHABLE = "upstream_unreachable"
 TIMEOUT = "upstream_timeout"
 FAILED = "upstream_failed"
+PROXY_WANTS_PASSWORD = 407
 _LONGEST_QUOTE = 300
+_UNKNOWN_AUTHORITY = "point SSL_CERT_FILE at the authority that signed it"
+_WRONG_NAME, _WRONG_TIME = "origin must have a name that it is for", "is this machine's clock right?"
+_CERTIFICATE_HINTS = {9: _WRONG_TIME, 10: _WRONG_TIME, 62: _WRONG_NAME, 64: _WRONG_NAME}
+"""By OpenSSL's X509_V_ERR_ numbers: not yet valid, expired, another host name, another IP address."""
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+_CODES = {401: "upstream_auth", 403: "upstream_auth", 404: "upstream_not_found", 429: "upstream_limit"}
 _TAGS = re.compile(r"<(?:script|style).*?</(?:script|style)>|<[^>]*>", re.DOTALL | re.IGNORECASE)
-_HEALTH = frozenset({401, 402, 403, 404, 407, 408, 429})
+_HEALTH = frozenset({401, 402, 403, 404, 408, 429})
 """Statuses that tell of the upstream, and not of the one request (5xx do too)."""
 
 
@@ -37,14 +43,15 @@ def lost(error: BaseException, *, host: str, stall_s: float, has_begun: bool) ->
             return EngineLost(f"the host {host} cannot be found: is this machine online?", code=UNREACHABLE)
         case aiohttp.ClientConnectorCertificateError():
             words = f"the certificate of {host} is not trusted ({_reason(error.certificate_error)})"
-            hint = "point SSL_CERT_FILE at the authority that signed it"
-            return EngineLost(f"{words}: {hint}", code=UNREACHABLE)
+            code = getattr(error.certificate_error, "verify_code", 0)
+            return EngineLost(
+                f"{words}: {_CERTIFICATE_HINTS.get(code, _UNKNOWN_AUTHORITY)}", code=UNREACHABLE
+            )
         case aiohttp.ClientSSLError():
             words = f"{host} does not speak TLS as it should ({_reason(error.os_error)}): is it http?"
             return EngineLost(words, code=UNREACHABLE)
         case aiohttp.ClientHttpProxyError():
-            words = f"the proxy on the way to {host} refuses ({error.status})"
-            return EngineLost(words, code=UNREACHABLE)
+            return refused_by_proxy(host, error.status)
         case aiohttp.ClientProxyConnectionError():
             words = f"the proxy on the way to {host} cannot be reached ({_reason(error.os_error)})"
             return EngineLost(words, code=UNREACHABLE)
@@ -56,7 +63,7 @@ def lost(error: BaseException, *, host: str, stall_s: float, has_begun: bool) ->
             words = f"{host} cannot be reached ({_reason(error.os_error)})"
             return EngineLost(words, code=UNREACHABLE)
         case aiohttp.ClientResponseError():
-            return EngineLost(f"{host} does not speak HTTP: is origin right?", code=FAILED)
+            return EngineLost(f"{host} does not speak HTTP as it should: is origin right?", code=FAILED)
     when = "before the answer was complete" if has_begun else "before it answered"
     return EngineLost(f"{host} closed the connection {when}", code=FAILED)
 
@@ -67,10 +74,16 @@ def _reason(error: BaseException | None) -> str:
         return str(error.strerror)
     message = getattr(error, "verify_message", None) or getattr(error, "reason", None)
     if message:
-        return str(message).replace("_", " ").lower()
+        return str(message).replace("_", " ").lower().rstrip(".")
     if isinstance(error, OSError) and error.errno:
         return os.strerror(error.errno)
     return type(error).__name__
+
+
+def refused_by_proxy(host: str, status: int) -> EngineLost:
+    """The upstream has not been asked."""
+    hint = ": does its address hold the right user and password?" if status == PROXY_WANTS_PASSWORD else ""
+    return EngineLost(f"the proxy on the way to {host} refuses ({status}){hint}", code=UNREACHABLE)
 
 
 def redirected(host: str, location: str) -> EngineLost:
@@ -99,7 +112,8 @@ def in_shape(status: int, body: bytes, *, host: str) -> bytes:
     if isinstance(error_of(body), Mapping):
         return body
     kind = _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
-    error = {"message": words_of(status, body, host=host), "type": kind, "param": None, "code": FAILED}
+    code = _CODES.get(status, FAILED)
+    error = {"message": words_of(status, body, host=host), "type": kind, "param": None, "code": code}
     return json.dumps({"error": error}, ensure_ascii=False).encode()
 
 
@@ -114,6 +128,8 @@ def words_of(status: int, body: bytes, *, host: str) -> str:
     if not isinstance(told, str):
         told = _TAGS.sub(" ", body[: 16 << 10].decode("utf-8", "replace"))
     told = redact_text(" ".join(told.split())[:_LONGEST_QUOTE])
+    if told.startswith(f"{host} answered {phrase}"):  # these words are `in_shape`'s already
+        return told
     return f"{host} answered {phrase}{': ' + told if told else ''}"
 
 
@@ -121,5 +137,4 @@ def health_fault(status: int, body: bytes, *, host: str) -> Fault | None:
     """What an answer's status says about the upstream itself; None where only the request was wrong."""
     if status < 400 or (status < 500 and status not in _HEALTH):
         return None
-    code = {401: "upstream_auth", 403: "upstream_auth", 404: "upstream_not_found", 429: "upstream_limit"}
-    return Fault(code.get(status, FAILED), words_of(status, body, host=host))
+    return Fault(_CODES.get(status, FAILED), words_of(status, body, host=host))

@@ -12,7 +12,6 @@ from janagent.remote.address import Address
 
 TokenField = Literal["max_tokens", "max_completion_tokens"]
 TOKEN_FIELDS: tuple[TokenField, TokenField] = ("max_tokens", "max_completion_tokens")
-_LIMIT = "token_limit"
 _NOT_OPENAI = frozenset({"top_k", "min_p", "repeat_penalty"})
 """Runtime parameters that llama.cpp and vLLM know, and OpenAI and Azure refuse."""
 
@@ -21,24 +20,29 @@ def usable_defaults(defaults: Mapping[str, Any], *, address: Address) -> dict[st
     """The manifest's runtime parameters that the API at `address` can be told."""
     is_strict = address.is_openai or address.is_azure
     usable = {name: value for name, value in defaults.items() if not (is_strict and name in _NOT_OPENAI)}
+    if "repeat_penalty" in usable:  # llama.cpp's name, and vLLM's
+        usable["repetition_penalty"] = usable["repeat_penalty"]
     if usable.get("seed") == -1:  # random, which is what they do without one
         del usable["seed"]
     return usable
 
 
 def first_token_field(address: Address, endpoint: str) -> TokenField | None:
-    """The name under which an answer's length is limited; None: as the client says."""
+    """The name under which an answer's length is limited; None: as the client says.
+
+    Azure refuses the name that a deployment does not know, and then the other one is tried. Of other servers
+    all know the old name, and some pass over the new one in silence (llama_cpp.server).
+    """
     if endpoint != "chat/completions":
         return "max_tokens" if endpoint == "completions" else None
-    return "max_completion_tokens" if address.is_openai else None
+    if address.is_azure:
+        return None
+    return "max_completion_tokens" if address.is_openai else "max_tokens"
 
 
 def adapt(body: Mapping[str, Any], *, model: str, token_field: TokenField | None) -> dict[str, Any]:
     """`body` as the API takes it."""
     adapted = {**body, "model": model}
-    limit = adapted.pop(_LIMIT, None)
-    if limit is not None and all(adapted.get(name) is None for name in TOKEN_FIELDS):
-        adapted["max_tokens"] = limit
     if token_field is None:
         return adapted
     for name in TOKEN_FIELDS:

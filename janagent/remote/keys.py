@@ -13,17 +13,27 @@ import asyncio
 import os
 import re
 import stat
-from collections.abc import Mapping
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
+from shlex import quote
 
 LONGEST_FILE_BYTES = 4 << 10
-KEYRING_LIMIT_S = 15.0
+LOOKUP_LIMIT_S = 15.0
 """A locked keyring asks its owner; a request cannot wait for longer."""
+_WRITTEN_S = 0.1
+"""Whoever writes a key file anew leaves it empty for a moment."""
 OWN_PREFIX = "JANAGENT_"
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _ENDINGS = ("_KEY", "_TOKEN")
 _FILE, _KEYRING = "file:", "keyring:"
 _USABLE = re.compile(r"[!-~]+")
+
+
+_pending: dict[tuple[int, str], "asyncio.Future[str | KeyProblem]"] = {}
+"""What is being looked up, by loop and reference: who else wants it waits for the same."""
 
 
 class KeyProblem(Exception):
@@ -38,12 +48,53 @@ def is_literal(reference: str) -> bool:
 async def resolve(reference: str, *, environ: Mapping[str, str] = os.environ) -> str:
     """The key, visible ASCII. Raises KeyProblem."""
     if reference.startswith(_KEYRING):
-        return await _from_keyring(reference.removeprefix(_KEYRING))
+        return await _apart(reference, lambda: _from_keyring(reference.removeprefix(_KEYRING)))
     if reference.startswith("${"):
         return _from_variable(reference, environ)
     if reference.startswith(_FILE):
-        return _from_file(reference.removeprefix(_FILE))
+        return await _apart(reference, lambda: _from_settled_file(reference.removeprefix(_FILE)))
     return _usable(reference.strip(), "API-KEY")
+
+
+async def _apart(reference: str, find: Callable[[], str]) -> str:
+    """Look it up in a thread of its own, one for each reference.
+
+    Not in the pool that everything else uses: a locked keyring or a dead mount may hold the thread for good.
+    """
+    loop = asyncio.get_running_loop()
+    place = (id(loop), reference)
+    if (found := _pending.get(place)) is None:
+        found = _pending[place] = loop.create_future()
+        found.add_done_callback(lambda _: _pending.pop(place, None))
+        arguments = (find, loop, found)
+        threading.Thread(target=_look_up, args=arguments, daemon=True, name="key lookup").start()
+    try:
+        async with asyncio.timeout(LOOKUP_LIMIT_S):
+            key = await asyncio.shield(found)
+    except TimeoutError:
+        raise KeyProblem(f"{reference} does not answer: is it locked, or its disk away?") from None
+    if isinstance(key, KeyProblem):
+        raise KeyProblem(*key.args) from key.__cause__
+    return key
+
+
+def _look_up(
+    find: Callable[[], str], loop: asyncio.AbstractEventLoop, found: "asyncio.Future[str | KeyProblem]"
+) -> None:
+    result: str | KeyProblem
+    try:
+        result = find()
+    except KeyProblem as problem:
+        result = problem
+    except Exception as error:  # noqa: BLE001 - a keyring's backend may raise anything
+        result = KeyProblem(f"API-KEY cannot be looked up: {type(error).__name__}")
+    with suppress(RuntimeError):  # the loop is closed: nobody waits
+        loop.call_soon_threadsafe(_settle, found, result)
+
+
+def _settle(found: "asyncio.Future[str | KeyProblem]", result: str | KeyProblem) -> None:
+    if not found.done():
+        found.set_result(result)
 
 
 def _usable(key: str, where: str) -> str:
@@ -71,6 +122,14 @@ def _from_variable(reference: str, environ: Mapping[str, str]) -> str:
     return _usable(environ[name].strip(), f"the variable {name}")
 
 
+def _from_settled_file(name: str) -> str:
+    try:
+        return _from_file(name)
+    except KeyProblem:
+        time.sleep(_WRITTEN_S)
+        return _from_file(name)
+
+
 def _from_file(name: str) -> str:
     path = Path(name)
     if not path.is_absolute():
@@ -82,7 +141,7 @@ def _from_file(name: str) -> str:
             if not stat.S_ISREG(found.st_mode):
                 raise KeyProblem(f"{path} is no regular file, so it is not read for a key")
             if found.st_mode & stat.S_IROTH:
-                raise KeyProblem(f"{path} holds a key, but everybody may read it: chmod o-r {path}")
+                raise KeyProblem(f"{path} holds a key, but everybody may read it: chmod o-r {quote(name)}")
             content = file.read(LONGEST_FILE_BYTES + 1)
     except OSError as error:
         raise KeyProblem(f"{path}, which should hold the key, cannot be read: {error.strerror}") from error
@@ -92,17 +151,13 @@ def _from_file(name: str) -> str:
     return _usable(lines[0].decode("latin-1").strip() if lines else "", str(path))
 
 
-async def _from_keyring(place: str) -> str:
+def _from_keyring(place: str) -> str:
     service, slash, user = place.rpartition("/")
     if not (slash and service and user):
         raise KeyProblem("API-KEY must be of the form keyring:service/user")
-    try:
-        async with asyncio.timeout(KEYRING_LIMIT_S):
-            key = await asyncio.to_thread(_ask_keyring, service, user)
-    except TimeoutError:
-        raise KeyProblem("the desktop's keyring does not answer: is it locked?") from None
+    key = _ask_keyring(service, user)
     if key is None:
-        raise KeyProblem(f"the keyring has no key for it: keyring set {service} {user}")
+        raise KeyProblem(f"the keyring has no key for it: keyring set {quote(service)} {quote(user)}")
     return _usable(key.strip(), f"the keyring's entry {service}/{user}")
 
 

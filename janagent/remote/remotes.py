@@ -18,10 +18,11 @@ from janagent.core import events as ev
 from janagent.core.actions import StartEngine
 from janagent.folder.fault import Fault
 from janagent.network import client_tls
-from janagent.remote.address import address_of
-from janagent.remote.client import Remote, RemoteClient, Trip
+from janagent.remote.address import Address, address_of
+from janagent.remote.client import Remote, RemoteClient
 from janagent.remote.faults import KEY_MISSING
 from janagent.remote.keys import KeyProblem, resolve
+from janagent.remote.sending import Trip
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,8 @@ class Remotes:
         self._stall_s = stall_s
         self._session: aiohttp.ClientSession | None = None
         self._opening = asyncio.Lock()
+        self._told: dict[str, str] = {}
+        """What was said last of a key that is not there: it is looked for again and again."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -56,15 +59,20 @@ class Remotes:
     async def open(self, action: StartEngine, *, key_lost: Callable[[str], None]) -> RemoteClient:
         """A client for the model of `action`. `key_lost` is told, later, when its key cannot be had any more.
 
-        Raises KeyProblem.
+        Raises KeyProblem and BadEnvironment.
         """
         entry, init = action.entry, action.plan.init
         address = address_of(entry.manifest, init, model_id=entry.id)
-        if init.api_key:
-            await resolve(init.api_key)
-        elif address.needs_key:
-            raise KeyProblem(f"{address.host} lets nobody in without a key: set API-KEY in the manifest")
         logs = self._logs_of(entry.key)
+        try:
+            await _check_key(init.api_key, address)
+        except KeyProblem as problem:
+            if self._told.get(entry.key) != str(problem):
+                self._told[entry.key] = str(problem)
+                logs.add(f"janagent: {problem}")
+                log.info("%s cannot be used: %s", entry.id, problem)
+            raise
+        self._told.pop(entry.key, None)
         logs.add(f"janagent: requests go to {address.host} as model {address.model}")
 
         def seen(latency_ms: float | None, fault: Fault | None) -> None:
@@ -90,6 +98,14 @@ class Remotes:
                     trust_env=False,  # see janagent.network
                 )
             return self._session
+
+
+async def _check_key(reference: str | None, address: Address) -> None:
+    """Raises KeyProblem if it is not to be had, or there is none where one is needed."""
+    if reference:
+        await resolve(reference)
+    elif address.needs_key:
+        raise KeyProblem(f"{address.host} lets nobody in without a key: set API-KEY in the manifest")
 
 
 def _tracing() -> aiohttp.TraceConfig:

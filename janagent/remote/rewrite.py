@@ -7,12 +7,17 @@ one value. The upstream's key, should an answer repeat it, becomes `***` on the 
 
 import json
 import re
+from collections.abc import Iterable
+from urllib.parse import quote
 
 LONGEST_EVENT_BYTES = 16 << 20
-_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]]', re.DOTALL)
+SHORTEST_SECRET = 12
+"""What is shorter is a placeholder (`EMPTY`, `lm-studio`), whose letters any answer may hold."""
+_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[{}\[\]]', re.DOTALL)
+"""A string without an end is one too, and nothing is tried twice: else a hostile one takes seconds."""
 _NAME = b'"model"'
 _COLON = re.compile(rb"\s*:\s*")
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _DATA = b"data:"
 _DONE = re.compile(rb"data:\s*\[DONE\]\s*")
 
@@ -21,12 +26,22 @@ class StreamTooWide(ValueError):
     """An event without an end."""
 
 
+def spellings(secrets: Iterable[str]) -> tuple[bytes, ...]:
+    """How an answer may repeat them: plain, escaped as in JSON, quoted as in addresses; the longest first."""
+    found = set()
+    for secret in secrets:
+        if len(secret) >= SHORTEST_SECRET:
+            escaped = json.dumps(secret)[1:-1]
+            found |= {secret, escaped, escaped.replace("/", "\\/"), quote(secret, safe="")}
+    return tuple(sorted((form.encode() for form in found), key=len, reverse=True))
+
+
 class Rewriter:
     """Rewrites one answer, whole or as a stream of server-sent events (WHATWG HTML, section 9.2)."""
 
-    def __init__(self, *, model_id: str, secret: str = "") -> None:
+    def __init__(self, *, model_id: str, secrets: tuple[bytes, ...] = ()) -> None:
         self._value = json.dumps(model_id, ensure_ascii=False).encode("utf-8", "replace")
-        self._secret = secret.encode()
+        self._secrets = secrets
         self._parts: list[bytes] = []
         self._parts_bytes = 0
         self._depth = 0
@@ -42,7 +57,14 @@ class Rewriter:
 
     def scrubbed(self, data: bytes) -> bytes:
         """`data` without the upstream's key."""
-        return data.replace(self._secret, b"***") if self._secret and self._secret in data else data
+        for secret in self._secrets:
+            if secret in data:
+                data = data.replace(secret, b"***")
+        return data
+
+    def scrubbed_text(self, text: str) -> str:
+        """The same of a header's value."""
+        return self.scrubbed(text.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
 
     def feed(self, data: bytes) -> bytes:
         """The next bytes of an event stream; returns the lines that are complete. Raises StreamTooWide."""

@@ -6,7 +6,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.campaigns.kills import kill_daemons, kill_fetchers
+from tests.campaigns.kills import Kills, kill_daemons, kill_fetchers
 from tests.daemons import starter_gguf
 
 
@@ -23,12 +23,12 @@ def main() -> None:
             kills = campaign(Path(folder), dice=random.Random(asked.seed), kills=asked.kills)
         took_s = time.perf_counter() - begun
         print(
-            f"{kills} kills of the {name}: all downloads whole, nothing left over ({took_s:.0f} s)",
+            f"kills of the {name}: {kills}; all downloads whole, nothing left over ({took_s:.0f} s)",
             flush=True,
         )
 
 
-def _daemons(folder: Path, *, dice: random.Random, kills: int) -> int:
+def _daemons(folder: Path, *, dice: random.Random, kills: int) -> Kills:
     return kill_daemons(folder, dice=dice, kills=kills, model=starter_gguf())
 
 

@@ -17,7 +17,7 @@ CONTENT = b"GGUF" + random.Random(3).randbytes(1 << 20)
 
 def test_a_killed_fetcher_goes_on_where_it_was(tmp_path: Path):
     """Five times; `make campaign` does it fifty times, and to the daemon too."""
-    assert kill_fetchers(tmp_path, dice=random.Random(5), kills=5) == 5
+    assert kill_fetchers(tmp_path, dice=random.Random(5), kills=5).done == 5
 
 
 def test_it_says_why_it_fails(tmp_path: Path):

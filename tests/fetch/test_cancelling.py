@@ -1,15 +1,13 @@
 """Each way to cancel a download ends its connections within a second, as the hub sees it."""
 
 import json
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from janagent.folder.tree import SETTLE_S
+from tests.cli.terminal import CTRL_C, Terminal
 from tests.daemons import Daemon, until
 from tests.fetch.hosting import REPO, big
 from tests.fetch.hub import Request, TestHub
@@ -76,12 +74,12 @@ def test_an_edit_of_what_is_to_be_fetched(online: Daemon, slow: TestHub) -> None
 
 
 def test_ctrl_c_in_pull(online: Daemon, slow: TestHub) -> None:
-    """The time counts from where the daemon shows that it knows: before that, the command finds its words."""
-    command = [sys.executable, "-m", "janagent", "pull", REPO]
-    with subprocess.Popen(command, env=online.environment, stderr=subprocess.DEVNULL) as pulling:
+    """The time counts from the key, once the command shows how far it is."""
+    with Terminal("pull", REPO, env=online.environment) as pulling:
+        pulling.expect("% of 40.3 MB")
         under_way(online, slow, "tiny-GGUF")
-        pulling.send_signal(signal.SIGINT)
-        online.wait_state("tiny-GGUF", "missing")
-        known = time.monotonic()
-        assert pulling.wait(30) != 0
-    assert last_end(slow, within_s=10) - known < LIMIT_S
+        asked = time.monotonic()
+        pulling.type(CTRL_C)
+        ended = last_end(slow, within_s=10)
+        assert pulling.wait() == 130
+    assert ended - asked < LIMIT_S

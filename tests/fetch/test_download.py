@@ -8,11 +8,12 @@ from janagent.fetch.download import SEGMENT_BYTES, Download, in_thread
 from janagent.fetch.place import Place
 from janagent.fetch.plan import RemoteFile
 from janagent.fetch.record import Entry, Record
+from janagent.folder.records import record_path
 
 
 def made(folder: Path, size_bytes: int | None) -> Download:
     file = RemoteFile("a", "http://x/a", size_bytes)
-    record = Record(folder / "r" / "r.json", key="k")
+    record = Record(record_path(folder, "k"), key="k")
     record.begin([Entry("a", size_bytes)], {})
     return Download(file, place=Place.at(folder), record=record, earlier=None)
 

@@ -11,11 +11,12 @@ MIRROR = "https://mirror.example"
 
 @pytest.fixture(autouse=True)
 def logged_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "get_token", lambda: "hf_file")
+    """`get_token` of the hub's library looks there first; what `open_hub` is given says nothing of it."""
+    monkeypatch.setenv("HF_TOKEN", "hf_login")
 
 
 def test_the_usual_hub_gets_the_token_of_the_login() -> None:
-    assert hub.open_hub(None, {}) == hub.Hub(hub.HUGGING_FACE, "hf_file")
+    assert hub.open_hub(None, {}) == hub.Hub(hub.HUGGING_FACE, "hf_login")
 
 
 def test_a_hub_from_the_settings_gets_no_token() -> None:

@@ -5,13 +5,18 @@ record stays as it is, and of the unfinished file only what was synced.
 """
 
 import os
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from janagent.aio import cancel_and_wait, create_task
+from janagent.fetch.noting import SYNC_BYTES, Noting
+from janagent.fetch.part import Part
+from janagent.fetch.place import Place
 from janagent.fetch.plan import RemoteFile
+from janagent.fetch.record import Entry, Record
 from janagent.folder.records import record_path
 from tests.fetch.hub import TestHub
 from tests.fetch.transfers import LARGE, REPO, bring, eventually, interrupted, listing, parts, remote
@@ -96,6 +101,29 @@ async def test_with_a_hash_what_the_disk_lost_is_noticed_and_comes_again(
     assert told[0].done_bytes > 0, "the record believes that it is there"
     assert (tmp_path / NAME).read_bytes() == LARGE
     assert listing(tmp_path) == [NAME]
+
+
+def test_a_batch_that_is_being_synced_is_waited_for_and_a_later_one_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Of several connections that bring the end of a file each may still be here when it is complete."""
+    begun, go, ended = threading.Event(), threading.Event(), threading.Event()
+    monkeypatch.setattr(os, "fdatasync", lambda fd: (begun.set(), go.wait(10), ended.set()))
+    file = RemoteFile("a.bin", "http://x/a.bin", 4 * SYNC_BYTES)
+    part, record = Part(file, Place.at(tmp_path)), Record(record_path(tmp_path, "k"), key="k")
+    record.begin([Entry(file.name, file.size_bytes)], {})
+    assert part.open()
+    noting = Noting(file, part=part, record=record)
+    slow = threading.Thread(target=noting.add, args=(0, SYNC_BYTES), kwargs={"grown_bytes": SYNC_BYTES})
+    slow.start()
+    assert begun.wait(10)
+    threading.Timer(0.1, go.set).start()
+    noting.end()
+    assert ended.is_set()
+    part.close()
+    noting.add(SYNC_BYTES, 2 * SYNC_BYTES, grown_bytes=SYNC_BYTES)
+    slow.join()
+    record.remove()
 
 
 async def test_a_part_that_the_disk_lost_altogether_is_fetched_anew(hub: TestHub, tmp_path: Path):

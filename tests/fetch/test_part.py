@@ -1,3 +1,4 @@
+import errno
 import fcntl
 import hashlib
 import os
@@ -41,6 +42,16 @@ def test_a_file_gets_its_name_only_if_that_is_free(tmp_path: Path):
     part.place(len(CONTENT))
     assert os.listdir(tmp_path) == ["a"]
     assert look_at(WANTED, tmp_path / "a", is_trusted=False) is Found.IT
+
+
+def test_without_hard_links_a_file_gets_its_name_too_if_that_is_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def refused(*_: object) -> None:  # no such file system can be had in a test
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", refused)
+    test_a_file_gets_its_name_only_if_that_is_free(tmp_path)
 
 
 def test_a_part_is_written_by_one_fetcher_at_a_time(tmp_path: Path):

@@ -67,6 +67,23 @@ def test_a_restart_forgets_what_was_there(path: Path):
     assert read(path)["a"].etag == '"2"'
 
 
+def test_whose_part_it_is_is_noted_in_place(path: Path):
+    """Of a thousand files each one would write down all the others."""
+    record = begun(path, Entry("a", size_bytes=3 * MB), Entry("b"), Entry("c", size_bytes=1))
+    size_bytes, inode = path.stat().st_size, path.stat().st_ino
+    record.owns("a", 2**64 - 1, [(0, MB)])
+    record.owns("c", 7, [])
+    record.mark("a", 2 * MB, 3 * MB)
+    record.placed("c")
+    assert (path.stat().st_size, path.stat().st_ino) == (size_bytes, inode)
+    entries = read(path)
+    assert [entry.inode for entry in entries.values()] == [2**64 - 1, None, 7]
+    assert list(entries["a"].done()) == [(0, MB), (2 * MB, 3 * MB)]
+    assert entries["c"].is_placed
+    record.owns("a", 8, [])
+    assert (read(path)["a"].inode, list(read(path)["a"].done())) == (8, [])
+
+
 def test_what_an_earlier_fetch_brought_is_carried_over(path: Path):
     record = Record(path, key="m/m.json")
     record.begin([Entry("a", size_bytes=4 * MB)], {"a": [(MB, 3 * MB)]})
@@ -105,6 +122,5 @@ def test_every_rewrite_is_on_the_disk_before_it_takes_the_place_of_the_last(
     monkeypatch.setattr(os, "fsync", lambda fd: (sync(fd), done.append("synced")))
     monkeypatch.setattr(os, "replace", lambda old, new: (replace(old, new), done.append("replaced")))
     record = begun(path, Entry("a", size_bytes=2 * MB))
-    record.owns("a", 7, [(0, MB)])
     record.restart("a", size_bytes=3 * MB, etag='"2"')
-    assert done == ["synced", "replaced"] * 3
+    assert done == ["synced", "replaced"] * 2

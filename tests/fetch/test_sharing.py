@@ -10,9 +10,10 @@ import pytest
 from janagent.aio import cancel_and_wait, create_task
 from janagent.fetch.faults import FetchError
 from janagent.fetch.plan import RemoteFile
+from janagent.fetch.transfer import Progress
 from janagent.folder.records import OpenFetch, discard, open_fetches
 from tests.fetch.hub import TestHub
-from tests.fetch.transfers import LARGE, REPO, bring, eventually, interrupted, listing, parts
+from tests.fetch.transfers import LARGE, REPO, bring, eventually, interrupted, listing, parts, remote
 
 WITH_LOSSES = len(LARGE) + 6 * (1 << 20)
 """A block of each connection is lost with an interruption."""
@@ -69,6 +70,57 @@ async def test_who_gives_up_leaves_what_another_may_go_on_with(hub: TestHub, tmp
     await bring(hub, tmp_path, key="b.json")
     assert (tmp_path / "model.gguf").read_bytes() == LARGE
     assert listing(tmp_path) == ["model.gguf"]
+
+
+async def one_and_one_that_waits(hub: TestHub, folder: Path) -> list[asyncio.Task[list[Progress]]]:
+    """`a.json` has most of the file, and `b.json` waits for it."""
+    hub.file(REPO, "model.gguf").slow_bytes_per_s = 500_000
+    first = create_task(bring(hub, folder, key="a.json"), name="the first fetch")
+    await eventually(lambda: any(any(fetch.inodes) for fetch in records(folder)))
+    second = create_task(bring(hub, folder, key="b.json"), name="the one that waits")
+    await eventually(lambda: "b.json" in open_fetches(folder))
+    await eventually(lambda: hub.bytes_sent("model.gguf") > len(LARGE) * 3 // 4)
+    return [first, second]
+
+
+async def test_who_waits_for_one_that_is_given_up_goes_on_with_what_it_brought(hub: TestHub, tmp_path: Path):
+    first, second = await one_and_one_that_waits(hub, tmp_path)
+    await cancel_and_wait(first)
+    discard(tmp_path, "a.json")
+    hub.file(REPO, "model.gguf").slow_bytes_per_s = None
+    await second
+    assert (tmp_path / "model.gguf").read_bytes() == LARGE
+    assert listing(tmp_path) == ["model.gguf"]
+    assert hub.bytes_sent("model.gguf") < WITH_LOSSES
+
+
+async def test_who_waited_and_is_given_up_takes_along_what_the_other_left(hub: TestHub, tmp_path: Path):
+    first, second = await one_and_one_that_waits(hub, tmp_path)
+    await cancel_and_wait(second)
+    await cancel_and_wait(first)
+    assert not any(open_fetches(tmp_path)["b.json"].inodes), "it never opened the file"
+    discard(tmp_path, "a.json")
+    assert parts(tmp_path)
+    discard(tmp_path, "b.json")
+    assert listing(tmp_path) == []
+
+
+async def test_two_that_are_given_up_at_once_leave_nothing_to_each_other(hub: TestHub, tmp_path: Path):
+    await interrupted(hub, tmp_path, key="a.json")
+    await interrupted(hub, tmp_path, key="b.json")
+    await asyncio.gather(*(asyncio.to_thread(discard, tmp_path, f"{name}.json") for name in "ab"))
+    assert listing(tmp_path) == []
+
+
+async def test_who_wants_another_version_leaves_what_others_may_go_on_with(hub: TestHub, tmp_path: Path):
+    await interrupted(hub, tmp_path, key="a.json")
+    await interrupted(hub, tmp_path, key="b.json")
+    hub.add_repo(REPO, {"model.gguf": LARGE, "other.gguf": b"GGUF other"})
+    await bring(hub, tmp_path, remote(hub, "other.gguf", b"GGUF other"), key="a.json")
+    assert parts(tmp_path)
+    await bring(hub, tmp_path, key="b.json")
+    assert listing(tmp_path) == ["model.gguf", "other.gguf"]
+    assert hub.bytes_sent("model.gguf") < WITH_LOSSES
 
 
 async def test_without_a_hash_nobody_goes_on_with_what_another_began(hub: TestHub, tmp_path: Path):

@@ -33,6 +33,16 @@ def test_a_key_in_a_file_that_others_may_read_is_warned_about_until_they_may_not
     assert desk.scan().changed
 
 
+@pytest.mark.parametrize("mode", [0o600, 0o644])
+def test_a_file_that_vanishes_is_no_news_about_who_may_read_it(tmp_path: Path, mode: int) -> None:
+    """Else a model that was deleted would be told anew, as changed, until its file counts as deleted."""
+    desk = Desk(tmp_path)
+    told = warnings(desk, api(**{"API-KEY": KEY}), mode=mode)
+    (desk.models / "far.json").unlink()
+    assert desk.scan().changed == ()
+    assert desk.entry("far.json").warnings == told
+
+
 @pytest.mark.parametrize("key", ["${A_KEY}", "file:/run/secrets/key", "keyring:a/b", ""])
 def test_a_reference_is_no_secret(tmp_path: Path, key: str) -> None:
     assert warnings(Desk(tmp_path), api(**{"API-KEY": key}), mode=0o644) == ()

@@ -1,11 +1,25 @@
 """`janagent.folder.brought`: what finished fetches wrote, and who takes it away."""
 
+import multiprocessing
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from janagent.folder.brought import Brought, forget, memory_path, remember, sweep, written_for
+from janagent.fetch.record import Entry, Record
+from janagent.folder.brought import (
+    Brought,
+    forget,
+    is_own,
+    memory_path,
+    note,
+    remember,
+    sweep,
+    written_for,
+)
+from janagent.folder.records import record_path
+from tests.daemons import until
 
 KEY = "m/a.json"
 
@@ -67,6 +81,87 @@ def test_the_last_of_those_that_wanted_a_file_takes_it_away(models: Path):
     assert written(models) == []
     forget(models, KEY)
     assert written(models, "m/b.json") == ["m/README.md"]
+
+
+def begun(models: Path, key: str, *names: str, size_bytes: int | None = None) -> Record:
+    """A fetch for `key` that runs."""
+    record = Record(record_path(models, key), key=key)
+    record.begin([Entry(name, size_bytes) for name in names], {})
+    return record
+
+
+def test_what_a_running_fetch_of_another_model_found_goes_with_that_model(models: Path):
+    remember(models, KEY, [brought(models, "README.md"), brought(models, "sub/note.txt")])
+    running = begun(models, "m/b.json", "README.md", "big.gguf")
+    assert not is_own(models, KEY, "README.md")
+    assert is_own(models, KEY, "sub/note.txt")
+    assert written(models) == ["m/sub/note.txt"]
+    forget(models, KEY)
+    assert written(models, "m/b.json") == ["m/README.md"]
+    running.conclude()
+    assert written(models, "m/b.json") == ["m/README.md"], "its end does not forget who wrote it"
+
+
+def test_what_lies_in_the_way_of_another_model_s_fetch_goes(models: Path):
+    remember(models, KEY, [brought(models, "README.md")])
+    running = begun(models, "m/b.json", "README.md", size_bytes=5_000)
+    assert written(models) == ["m/README.md"]
+    running.close()
+
+
+def test_a_fetch_of_a_model_that_is_gone_wants_nothing_any_more(models: Path):
+    remember(models, KEY, [brought(models, "README.md")])
+    running = begun(models, "m/b.json", "README.md")
+    (models / "m" / "b.json").unlink()
+    assert written(models) == ["m/README.md"]
+    running.close()
+
+
+def test_what_one_process_brings_and_another_hands_over_is_all_remembered(models: Path):
+    """The fetcher of one model, and the daemon that deletes the other one."""
+    shared = [f"shared-{number}" for number in range(50)]
+    own = [f"own-{number}" for number in range(200)]
+    for name in (*shared, *own):
+        (models / "m" / name).write_text(name)
+    remember(models, KEY, [brought(models, name) for name in shared])
+    remember(models, "m/b.json", [brought(models, name, is_written=False) for name in shared])
+    fetcher = multiprocessing.get_context("spawn").Process(target=note_each, args=(models, "m/b.json", own))
+    fetcher.start()
+    until(lambda: len(memory_path(models, "m/b.json").read_bytes().splitlines()) > 10)
+    assert written(models) == []
+    forget(models, KEY)
+    fetcher.join()
+    assert fetcher.exitcode == 0
+    assert set(written(models, "m/b.json")) == {f"m/{name}" for name in (*shared, *own)}
+
+
+def note_each(models: Path, key: str, names: list[str]) -> None:
+    for name in names:
+        note(models, key, [brought(models, name)])
+
+
+def test_a_line_that_was_cut_off_costs_no_other_line(models: Path):
+    remember(models, KEY, [brought(models, "README.md")])
+    path = memory_path(models, KEY)
+    path.write_bytes(path.read_bytes() + b'\n{"key": "m/a.json", "files": [{"name": "sub/no')
+    note(models, KEY, [brought(models, "found.md")])
+    assert written(models) == ["m/README.md", "m/found.md"]
+
+
+def test_what_is_known_already_is_not_noted_again(models: Path):
+    files = [brought(models, "README.md"), brought(models, "sub/note.txt")]
+    remember(models, KEY, files)
+    before = memory_path(models, KEY).read_bytes()
+    remember(models, KEY, [replace(file, is_written=False) for file in files])
+    assert memory_path(models, KEY).read_bytes() == before
+
+
+def test_what_cannot_be_handed_over_stays_nevertheless(models: Path):
+    remember(models, KEY, [brought(models, "README.md")])
+    running = begun(models, "m/b.json", "README.md")
+    memory_path(models, "m/b.json").mkdir()
+    assert written(models) == []
+    running.close()
 
 
 def test_a_model_that_is_gone_wants_nothing_any_more(models: Path):

@@ -150,6 +150,20 @@ def test_a_folder_deleted_and_made_again_at_once_is_read_anew(models: Path) -> N
     assert _files(tree) == ["a/new.json"]
 
 
+def test_a_folder_moved_away_and_back_is_found_there_again(models: Path) -> None:
+    """With the inode that it had, so that the folder above looks as before."""
+    _write(models / "p" / "a" / "x.json")
+    (models / "q").mkdir()
+    tree = Tree(str(models))
+    tree.read(None, now=0.0)
+    (models / "p" / "a").rename(models / "q" / "b")
+    tree.read(["q"], now=1.0)
+    assert _files(tree) == ["q/b/x.json"]
+    (models / "q" / "b").rename(models / "p" / "a")
+    tree.read(["p", "q"], now=1.5)
+    assert _files(tree) == ["p/a/x.json"]
+
+
 def test_a_file_overwritten_in_place_gets_a_new_identity(models: Path) -> None:
     file = _write(models / "x.json", "1")
     tree = Tree(str(models))

@@ -35,6 +35,15 @@ def test_max_completion_tokens_speaks_for_max_tokens() -> None:
     assert "max_tokens" not in body
 
 
+def test_token_limit_is_max_tokens_as_in_the_manifest() -> None:
+    body = filled({"token_limit": 5})
+    assert body["max_tokens"] == 5
+    assert "token_limit" not in body
+    assert filled({"token_limit": 5, "max_tokens": 7})["max_tokens"] == 7
+    assert "max_tokens" not in filled({"token_limit": 5, "max_completion_tokens": 7})
+    assert filled({"token_limit": None})["max_tokens"] == 100
+
+
 def test_an_alias_becomes_the_id() -> None:
     assert filled({"model": "/hub/zephyr"})["model"] == "zephyr"
 

@@ -30,6 +30,8 @@ def address(origin: str, import_format: str = "openai", **init: str) -> Address:
         ("https://host.example/v1beta/openai/", "https://host.example/v1beta/openai/chat/completions"),
         ("https://host.example/chat/completions", "https://host.example/chat/completions"),
         ("https://host.example/v1?team=a", "https://host.example/v1/chat/completions?team=a"),
+        ("https://host.example/über/v1", "https://host.example/%C3%BCber/v1/chat/completions"),
+        ("https://host.example/a%2Fb/v1", "https://host.example/a%2Fb/v1/chat/completions"),
         ("https://me:pw@host.example", "https://host.example/v1/chat/completions"),
     ],
 )
@@ -102,3 +104,10 @@ def test_nothing_secret_is_in_what_is_printed() -> None:
     assert "pa55" not in repr(found)
     assert "s3cret" not in repr(found)
     assert found.host == "host.example"
+
+
+def test_what_an_upstream_is_told_is_secret_in_each_of_its_forms() -> None:
+    told = address("https://me:pass%2Fword@host/v1?sig=abc&api-version=1")
+    assert told.secrets("") == ["bWU6cGFzcy93b3Jk", "me:pass/word", "pass/word", "abc"]
+    assert told.secrets("sk-1")[0] == "sk-1"
+    assert address(AZURE, "azure_openai").secrets("k-1")[0] == "k-1"

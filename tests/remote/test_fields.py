@@ -15,13 +15,23 @@ def test_the_client_s_own_fields_travel_as_they_are() -> None:
     assert adapt(body, model="m", token_field=None) == {**body, "model": "m"}
 
 
-@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens", "token_limit"])
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
 def test_openai_gets_its_own_name_for_the_limit(name: str) -> None:
     field = first_token_field(OPENAI, "chat/completions")
     assert adapt({name: 7}, model="m", token_field=field) == {"model": "m", "max_completion_tokens": 7}
 
 
-@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens", "token_limit"])
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+def test_other_servers_get_the_name_that_all_of_them_know(name: str) -> None:
+    field = first_token_field(OTHER, "chat/completions")
+    assert adapt({name: 7}, model="m", token_field=field) == {"model": "m", "max_tokens": 7}
+
+
+def test_azure_gets_the_name_that_the_client_says() -> None:
+    assert first_token_field(AZURE, "chat/completions") is None
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
 def test_plain_completions_know_only_the_old_name(name: str) -> None:
     field = first_token_field(OPENAI, "completions")
     assert adapt({name: 7}, model="m", token_field=field) == {"model": "m", "max_tokens": 7}
@@ -30,7 +40,7 @@ def test_plain_completions_know_only_the_old_name(name: str) -> None:
 def test_of_two_limits_the_one_that_the_api_knows_counts() -> None:
     body = {"max_tokens": 1, "max_completion_tokens": 2}
     assert adapt(body, model="m", token_field="max_tokens") == {"model": "m", "max_tokens": 1}
-    assert adapt({**body, "token_limit": 3}, model="m", token_field=None) == {**body, "model": "m"}
+    assert adapt(body, model="m", token_field=None) == {**body, "model": "m"}
 
 
 DEFAULTS = {"temperature": 0.7, "top_k": 40, "min_p": 0.1, "repeat_penalty": 1.1, "seed": -1}
@@ -42,7 +52,9 @@ def test_defaults_that_openai_would_refuse_are_left_out(address: Address) -> Non
 
 
 def test_other_servers_get_them_all_but_a_random_seed() -> None:
-    assert usable_defaults(DEFAULTS, address=OTHER) == {n: v for n, v in DEFAULTS.items() if n != "seed"}
+    expected = {**DEFAULTS, "repetition_penalty": 1.1}  # what vLLM calls it
+    del expected["seed"]
+    assert usable_defaults(DEFAULTS, address=OTHER) == expected
 
 
 OLD_AZURE = {"message": "Unrecognized request argument supplied: max_completion_tokens", "code": None}

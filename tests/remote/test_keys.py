@@ -1,8 +1,11 @@
+import asyncio
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
+from janagent.remote import keys
 from janagent.remote.keys import KeyProblem, is_literal, resolve
 
 
@@ -102,3 +105,36 @@ async def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 def test_which_references_are_secrets_themselves() -> None:
     assert is_literal("sk-abc")
     assert not any(is_literal(reference) for reference in ("${A_KEY}", "file:/x", "keyring:a/b"))
+
+
+async def test_a_keyring_that_never_answers_holds_up_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one that waits for its owner's password: a thread of its own waits with it, once."""
+    is_over = threading.Event()
+    threads: set[int] = set()
+
+    def locked(_service: str, _user: str) -> str:
+        threads.add(threading.get_ident())
+        is_over.wait(30)
+        return "sk-late"
+
+    monkeypatch.setattr(keys, "_ask_keyring", locked)
+    monkeypatch.setattr(keys, "LOOKUP_LIMIT_S", 0.2)
+    problems = await asyncio.gather(*(resolve("keyring:a/b") for _ in range(100)), return_exceptions=True)
+    assert all(isinstance(problem, KeyProblem) for problem in problems)
+    assert len(threads) == 1
+    async with asyncio.timeout(5):
+        assert await asyncio.to_thread(lambda: 1) == 1, "the common pool is free"
+    monkeypatch.setattr(keys, "LOOKUP_LIMIT_S", 20)
+    late = asyncio.gather(resolve("keyring:a/b"), resolve("keyring:a/b"))
+    await asyncio.sleep(0)
+    is_over.set()
+    assert await late == ["sk-late", "sk-late"]
+    assert len(threads) == 1
+
+
+async def test_a_file_that_is_being_written_is_looked_at_again(tmp_path: Path) -> None:
+    path = key_file(tmp_path, b"")
+    asked = asyncio.ensure_future(resolve(f"file:{path}"))  # noqa: TID251
+    await asyncio.sleep(0.03)
+    path.write_bytes(b"sk-new")
+    assert await asked == "sk-new"

@@ -39,6 +39,14 @@ def test_the_client_s_own_key_never_travels_on(near: Daemon, upstream: Upstream,
     assert "Cookie" not in upstream.last.headers
 
 
+def test_a_request_s_id_goes_along_as_a_client_s_own(near: Daemon, upstream: Upstream, far: str) -> None:
+    """`X-Request-Id` is for servers to give, and some refuse what is no UUID."""
+    body = {"model": far, "messages": [{"role": "user", "content": "Hi"}]}
+    near.call("POST", "/v1/chat/completions", body, X_Request_Id="of-the-client")
+    assert upstream.last.headers["X-Client-Request-Id"] == "of-the-client"
+    assert "X-Request-Id" not in upstream.last.headers
+
+
 def test_a_stream_comes_piece_by_piece_with_our_id_in_each(
     near: Daemon, upstream: Upstream, far: str
 ) -> None:

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from janagent.remote.rewrite import Rewriter
+from janagent.remote.rewrite import Rewriter, spellings
 
 
 def rewriter(model_id: str = "ours", secret: str = "") -> Rewriter:
-    return Rewriter(model_id=model_id, secret=secret)
+    return Rewriter(model_id=model_id, secrets=spellings([secret]))
 
 
 def test_only_the_outermost_model_changes() -> None:
@@ -72,6 +72,29 @@ def test_each_event_goes_out_as_soon_as_it_is_whole() -> None:
 
 
 def test_a_key_that_comes_back_is_hidden() -> None:
-    stream = rewriter(secret="sk-123456")
-    assert stream.scrubbed(b"Incorrect key sk-123456") == b"Incorrect key ***"
-    assert stream.feed(b'data: {"x":"sk-123') + stream.feed(b'456"}\n') == b'data: {"x":"***"}\n'
+    stream = rewriter(secret="sk-123456789")
+    assert stream.scrubbed(b"Incorrect key sk-123456789") == b"Incorrect key ***"
+    assert stream.feed(b'data: {"x":"sk-123') + stream.feed(b'456789"}\n') == b'data: {"x":"***"}\n'
+
+
+@pytest.mark.parametrize(
+    "told",
+    ["sk-1/2+3456789", "sk-1\\/2+3456789", "sk-1%2F2%2B3456789"],
+)
+def test_the_key_becomes_stars_however_it_is_spelt(told: str) -> None:
+    body = f'{{"model": "up", "seen": "{told}"}}'.encode()
+    assert rewriter(secret="sk-1/2+3456789").whole(body) == b'{"model": "ours", "seen": "***"}'
+
+
+@pytest.mark.parametrize("placeholder", ["", "none", "EMPTY", "1", "lm-studio", "not-needed"])
+def test_a_placeholder_is_no_secret_and_leaves_answers_alone(placeholder: str) -> None:
+    body = f'{{"created": 1111, "content": "none EMPTY {placeholder}"}}'.encode()
+    assert rewriter(secret=placeholder).whole(body) == body
+
+
+def test_a_string_without_an_end_does_not_hold_everybody_up() -> None:
+    """Looked at once: with its length squared, this one would take hours."""
+    stream = rewriter()
+    hostile = b'data: {"a":"' + b'\\"' * 2_000_000
+    assert stream.feed(hostile + b"\n") == hostile + b"\n"
+    assert stream.feed(hostile + b"\\\n") == hostile + b"\\\n"

@@ -26,6 +26,8 @@ class Call:
     """One request, as it came."""
 
     path: str
+    raw_path: str
+    """With its query, as it came over the wire."""
     query: dict[str, str]
     headers: dict[str, str]
     body: Body
@@ -84,14 +86,22 @@ class Upstream:
         await site.start()
         self.port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
 
+    def refusal(
+        self, _path: str, _query: Mapping[str, str], headers: Mapping[str, str]
+    ) -> web.Response | None:
+        """The answer to who has no business here, None for others."""
+        if self.key in (None, shown(headers), headers.get("api-key")):
+            return None
+        return error(401, f"Incorrect API key provided: {shown(headers)}.", code="invalid_api_key")
+
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         body = json.loads(await request.read() or b"null")
         assert request.transport is not None
         peer = request.transport.get_extra_info("peername")
-        call = Call(request.path, dict(request.query), dict(request.headers), body, peer)
+        call = Call(request.path, request.raw_path, dict(request.query), dict(request.headers), body, peer)
         self.calls.append(call)
-        if self.key is not None and self.key not in (shown(call.headers), call.headers.get("api-key")):
-            return error(401, f"Incorrect API key provided: {shown(call.headers)}.", code="invalid_api_key")
+        if (refused := self.refusal(call.path, call.query, call.headers)) is not None:
+            return refused
         try:
             return await self.answer(request, body)
         except asyncio.CancelledError:

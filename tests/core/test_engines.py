@@ -165,6 +165,18 @@ def test_a_local_model_that_becomes_remote_hands_over() -> None:
     assert d.stops() == [local]
 
 
+def test_a_stopped_remote_model_that_becomes_local_loads_on_request() -> None:
+    d = Driver()
+    d.folder(remote())
+    d.ready()
+    d.stop()
+    d.stopped()
+    d.folder(entry(version=2))
+    lease = d.ask()
+    d.ready()
+    assert d.answer(lease) == d.started()[-1]
+
+
 def test_health_is_told_when_it_changes_and_not_for_every_answer() -> None:
     d = Driver()
     d.folder(remote())

@@ -4,8 +4,11 @@ import asyncio
 import gzip
 import json
 import socket
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -101,9 +104,6 @@ def test_it_is_back_after_a_moment(near: Daemon) -> None:
     late = Upstream(key=KEY)
     late.port = port
     answers: list[int] = []
-
-    import threading
-
     asking = threading.Thread(target=lambda: answers.append(ask(near, model)[0]))
     asking.start()
     time.sleep(0.15)
@@ -302,21 +302,25 @@ def test_lower_case_headers(near: Daemon, upstream: Upstream, far: str) -> None:
     assert ask(near, far)[1]["choices"][0]["message"]["content"] == "low"
 
 
+@pytest.mark.parametrize("said", ["max_tokens", "max_completion_tokens"])
 @pytest.mark.parametrize(
-    ("known", "sent"), [("max_tokens", "max_completion_tokens"), ("max_completion_tokens", "max_tokens")]
+    ("known", "tries"), [("max_tokens", [True, True]), ("max_completion_tokens", [False, True, True])]
 )
 def test_the_limit_goes_out_under_the_name_that_is_known_there(
-    near: Daemon, upstream: Upstream, far: str, known: str, sent: str
+    near: Daemon, upstream: Upstream, far: str, said: str, known: str, tries: list[bool]
 ) -> None:
+    """The old name first; what was refused once is remembered."""
+
     async def strict(request: web.Request, body: Body) -> web.StreamResponse:
-        if sent in body:
-            return error(400, f"Unrecognized request argument supplied: {sent}")
+        for name in {"max_tokens", "max_completion_tokens"} & body.keys() - {known}:
+            return error(400, f"Unrecognized request argument supplied: {name}")
         return await plain(request, body)
 
     upstream.answer = strict
     for _ in range(2):
-        assert ask(near, far, **{sent: 9})[0] == 200
-    assert [known in call.body for call in upstream.calls] == [False, True, True], "it is remembered"
+        assert ask(near, far, **{said: 9})[0] == 200
+    assert [known in call.body for call in upstream.calls] == tries
+    assert upstream.last.body[known] == 9
 
 
 # -- streams --------------------------------------------------------------------------------------
@@ -392,6 +396,14 @@ def test_the_same_with_its_last_event_is_whole(near: Daemon, upstream: Upstream,
     lines, is_whole = lines_of(near, far)
     assert is_whole
     assert lines[-2] == DONE.splitlines(keepends=True)[0]
+
+
+def test_a_stream_that_ends_before_it_begins(near: Daemon, upstream: Upstream, far: str) -> None:
+    async def nothing(request: web.Request, _body: Body) -> web.StreamResponse:
+        return await opened(request)
+
+    upstream.answer = nothing
+    assert fault(near, far, stream=True)[:2] == (502, "upstream_failed")
 
 
 def test_an_event_without_an_end(near: Daemon, upstream: Upstream, far: str) -> None:
@@ -489,3 +501,43 @@ def test_trouble_in_the_middle_shows_in_the_model_s_health(
     upstream.answer = plain
     lines_of(near, far)
     assert "last_error" not in (near.model(far) or {})
+
+
+def test_a_model_that_leads_back_here_is_refused_at_the_first_turn(near: Daemon) -> None:
+    near.drop("loop", manifest(near.url, key=None, **{"MODEL-NAME": "loop"}))
+    near.wait_state("loop", "running")
+    status, code, message = fault(near, "loop")
+    assert (status, code) == (508, "loop_detected")
+    assert "loop leads back to this janagent" in message
+    assert near.call("DELETE", "/v1/models/loop")[0] == 200
+
+
+def test_a_stop_ends_what_does_not_end_by_itself(tmp_path: Path) -> None:
+    """A request that waits for its head, and a stream, both beyond `drain_s`."""
+    is_streaming = threading.Event()
+
+    async def hang(_request: web.Request, _response: web.StreamResponse) -> None:
+        is_streaming.set()
+        await asyncio.sleep(3600)
+
+    streams = begun_then(hang)
+
+    async def either(request: web.Request, body: Body) -> web.StreamResponse:
+        return await (streams if body.get("stream") else slow)(request, body)
+
+    with Upstream() as upstream, Daemon(tmp_path, env={"TEST_KEY": KEY}, drain_s=1) as daemon:
+        upstream.answer = either
+        model = drop(daemon, upstream)
+        with ThreadPoolExecutor() as pool:
+            stream = pool.submit(lines_of, daemon, model)
+            whole = pool.submit(fault, daemon, model)
+            assert is_streaming.wait(20)
+            until(lambda: len(upstream.calls) == 2)
+            status, stopped = daemon.call("PUT", f"/v1/models/{model}/stop")
+            assert (status, stopped["state"]) == (200, "stopped")
+            assert whole.result(20)[:2] == (409, "model_stopped")
+            lines, is_whole = stream.result(20)
+        assert not is_whole
+        assert b"model_stopped" in lines[-2]
+        for _ in range(2):
+            assert upstream.gone.acquire(timeout=10)
