@@ -7,12 +7,14 @@ import asyncio
 import functools
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from aiohttp import web
 
 from janagent.body import BodyStream, ReaderStalled
 from janagent.engine.answers import DONE, ChunkWriter, Envelope, Usage, error_event, whole
+from janagent.engine.calls import AnswerReader, Style, Thinking
 from janagent.engine.delivery import Collected, Streamed
 from janagent.engine.faults import RequestError
 from janagent.engine.model import Model, Tokens
@@ -52,6 +54,17 @@ class Wanted:
     top_logprobs: int | None
     stops: Sequence[str] = ()
     echoed: Sequence[str] = ()
+    forced: Mapping[str, Any] | None = None
+    """The schema of calls that have to be made."""
+    style: Style | None = None
+    thinking: Thinking | None = None
+    shown: Mapping[int, bytes] = field(default_factory=dict)
+
+    def readers(self) -> list[AnswerReader]:
+        """One for each answer, or none where all that is said is words."""
+        if self.style is None and self.thinking is None:
+            return []
+        return [AnswerReader(style=self.style, thinking=self.thinking) for _ in range(self.n_choices)]
 
     @property
     def n_choices(self) -> int:
@@ -86,7 +99,7 @@ class Generator:
             raise RequestError(
                 f"n: at most {MAX_ANSWERS} answers in one request", param="n", code="invalid_value"
             )
-        grammar = await self._shapes.prepare(wanted.body)
+        grammar = await self._shapes.prepare(wanted.body, forced=wanted.forced)
         if wanted.body.stream:
             return await self._stream(request, wanted, grammar)
         return await self._collect(wanted, grammar)
@@ -99,6 +112,8 @@ class Generator:
             await collected.done
         finally:
             self._scheduler.cancel(work)
+        for choice, reader in zip(collected.choices, wanted.readers(), strict=False):
+            choice.read(reader)
         body = whole(
             self._envelope(wanted),
             collected.choices,
@@ -119,7 +134,9 @@ class Generator:
             piece_of=self._model.piece,
         )
         stream = BodyStream(request, web.StreamResponse(headers=_EVENTS))
-        streamed = Streamed(stream, chunks, n=wanted.n_choices, echoed=wanted.echoed)
+        streamed = Streamed(
+            stream, chunks, n=wanted.n_choices, echoed=wanted.echoed, readers=wanted.readers()
+        )
         generations = self._generations(wanted, streamed, grammar)
         work = self._submit(generations)
         try:
@@ -175,6 +192,7 @@ class Generator:
                 receive=functools.partial(delivery.receive, position * n + choice),
                 top_logprobs=wanted.top_logprobs,
                 walk=None if grammar is None else self._shapes.walk(grammar),
+                shown=wanted.shown,
             )
             for position, prompt in enumerate(wanted.prompts)
             for choice in range(n)

@@ -16,6 +16,7 @@ from janagent.engine.faults import RequestError, unsupported
 MAX_STOPS = 16
 MAX_ANSWERS = 128
 MAX_INPUTS = 2048
+MAX_TOOLS = 512
 LARGE_BYTES = 1 << 20
 """A larger body is parsed in a thread: that of a few megabytes of tokens takes as long as many steps."""
 
@@ -118,6 +119,9 @@ class ChatBody(SamplingBody):
     logprobs: bool | None = None
     top_logprobs: int | None = Field(default=None, ge=0, le=20)
     chat_template_kwargs: dict[str, Any] | None = None
+    tools: Annotated[list[dict[str, Any]] | None, Field(max_length=MAX_TOOLS)] = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
 
 
 class CompletionBody(SamplingBody):
@@ -184,9 +188,8 @@ def _depth(fault: Any) -> int:
 
 
 def _refuse_unsupported(body: dict[str, Any]) -> None:
-    for name in ("tools", "functions"):
-        if body.get(name):
-            raise unsupported(name, "tool calling is not supported by this engine")
+    if body.get("functions"):
+        raise unsupported("functions", "has become tools")
     for name in ("audio", "prediction"):
         if body.get(name):
             raise unsupported(name, "not supported by this engine")

@@ -303,7 +303,7 @@ class Scheduler:
                 logits = self._context.logits(slot.batch_index)
                 found = chances(logits, token, n_top=generation.top_logprobs)
                 generation.unsent.append(TokenReport(found, stream.decoded_chars))
-            text = stream.feed(self._model.piece(token))
+            text = stream.feed(generation.shown.get(token) or self._model.piece(token))
             generation.n_generated += 1
             if stream.stopped:
                 finish = Finish.STOP

@@ -22,11 +22,13 @@ class ShapeMaker:
         self._model = model
         self._shapes: Shapes | None = None
 
-    async def prepare(self, body: SamplingBody) -> str | None:
-        """The grammar that `body` wants, compiled; None for free text. Raises RequestError."""
-        if body.response_format is None and body.grammar is None and body.json_schema is None:
+    async def prepare(self, body: SamplingBody, *, forced: Mapping[str, Any] | None = None) -> str | None:
+        """The grammar that `body` wants, compiled; None for free text. `forced`: the schema that a choice of
+        tools demands. Raises RequestError."""
+        wishes = (body.response_format, body.grammar, body.json_schema)
+        if forced is None and all(wish is None for wish in wishes):
             return None
-        grammar, param = await asyncio.to_thread(self._compile, body)
+        grammar, param = await asyncio.to_thread(self._compile, body, forced)
         return grammar if param else None
 
     def walk(self, grammar: str) -> "Walk":
@@ -34,13 +36,18 @@ class ShapeMaker:
         assert self._shapes is not None
         return self._shapes.walk(grammar)
 
-    def _compile(self, body: SamplingBody) -> tuple[str, str]:
+    def _compile(self, body: SamplingBody, forced: Mapping[str, Any] | None) -> tuple[str, str]:
         """(grammar, the field it comes from); both empty for free text."""
         from janagent.engine import shapes
 
         param = ""
         try:
             grammar, param = _grammar(body, shapes)
+            if forced is not None:
+                if param:
+                    words = f"tool_choice: a call cannot be forced beside {param}"
+                    raise RequestError(words, param="tool_choice", code="invalid_value")
+                grammar, param = shapes.json_shape(forced), "tools"
             if grammar:
                 if self._shapes is None:
                     self._shapes = shapes.Shapes(self._model)

@@ -7,7 +7,7 @@ decode thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
@@ -25,6 +25,8 @@ class Finish(StrEnum):
 
     STOP = "stop"
     LENGTH = "length"
+    TOOL_CALLS = "tool_calls"
+    """It stopped, having called functions."""
 
 
 class TokenReport(NamedTuple):
@@ -54,6 +56,8 @@ class Generation:
     receive: Callable[[Progress], None]
     top_logprobs: int | None = None
     walk: Walk | None = None
+    shown: Mapping[int, bytes] = field(default_factory=dict)
+    """Control tokens whose text counts for once."""
 
     cancelled: bool = False
     paused: bool = False

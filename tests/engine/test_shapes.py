@@ -136,37 +136,6 @@ async def test_what_is_not_supported_of_a_schema_is_400_and_named(client: Client
     assert word in error["message"]
 
 
-@pytest.mark.parametrize(
-    ("more", "param"),
-    [
-        ({"response_format": {"type": "xml"}}, "response_format.type"),
-        ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
-        ({"response_format": schema(5)}, "response_format.json_schema.schema"),
-        ({"response_format": "json"}, "response_format"),
-        ({"grammar": "root ::= ("}, "grammar"),
-        ({"grammar": "root ::= nothing"}, "grammar"),
-        ({"grammar": 5}, "grammar"),
-        ({"grammar": 'root ::= "a"', "response_format": {"type": "json_object"}}, "grammar"),
-    ],
-)
-async def test_a_malformed_wish_is_400_and_named(client: Client, more: dict[str, Any], param: str):
-    error = await client.error("chat/completions", messages=ASK, **more)
-    assert error["param"] == param
-
-
-async def test_a_text_format_is_free_text(client: Client):
-    shown = await client.ok(
-        "chat/completions",
-        messages=ASK,
-        max_tokens=4,
-        response_format={"type": "text"},
-        seed=1,
-        temperature=0,
-    )
-    free = await client.ok("chat/completions", messages=ASK, max_tokens=4, seed=1, temperature=0)
-    assert answer_text(shown) == answer_text(free)
-
-
 def test_a_shape_that_was_dropped_from_the_cache_is_compiled_anew(model: Model):
     shapes = Shapes(model)
     first = json_shape({"const": 0})
