@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from json.encoder import encode_basestring as quote
 from typing import Any
 
+from janagent.engine.calls import AnswerReader, Arguments, Call, Piece, Words
 from janagent.engine.sampling import TokenChances
 from janagent.engine.work import Finish, TokenReport
 
@@ -88,6 +89,34 @@ class Choice:
     texts: list[str] = field(default_factory=list)
     reports: list[TokenReport] = field(default_factory=list)
     finish: Finish | None = None
+    said: dict[str, Any] = field(default_factory=dict)
+    """What `read` found: fields of the message."""
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return "".join(self.texts)
+
+    def read(self, reader: AnswerReader) -> None:
+        """Tell thoughts, words and calls apart."""
+        pieces = [*reader.feed(self.text), *reader.finish()]
+        words = "".join(p.text for p in pieces if isinstance(p, Words) and not p.is_thought)
+        thoughts = "".join(p.text for p in pieces if isinstance(p, Words) and p.is_thought)
+        calls = [p for p in pieces if isinstance(p, Call)]
+        arguments = {call.index: "" for call in calls}
+        for piece in pieces:
+            if isinstance(piece, Arguments):
+                arguments[piece.index] += piece.text
+        self.said = {"content": words if words or not calls else None}
+        if thoughts:
+            self.said["reasoning_content"] = thoughts
+        if calls:
+            self.said["tool_calls"] = [_shown_call(call, arguments[call.index]) for call in calls]
+            self.finish = Finish.TOOL_CALLS if self.finish is Finish.STOP else self.finish
+
+
+def _shown_call(call: Call, arguments: str) -> dict[str, Any]:
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}}
 
 
 def whole(
@@ -102,7 +131,7 @@ def whole(
     """The response object of a request that does not stream. `echoed` are prompts to put before the texts."""
     shown = []
     for index, choice in enumerate(choices):
-        text = (echoed[index] if echoed else "") + "".join(choice.texts)
+        text = (echoed[index] if echoed else "") + choice.text
         logprobs = None
         if with_logprobs:
             offset = len(echoed[index]) if echoed else 0
@@ -111,7 +140,7 @@ def whole(
             )
         body: dict[str, Any] = {"index": index}
         if envelope.is_chat:
-            body["message"] = {"role": "assistant", "content": text, "refusal": None}
+            body["message"] = {"role": "assistant", "content": text, "refusal": None, **choice.said}
         else:
             body["text"] = text
         shown.append({**body, "logprobs": logprobs, "finish_reason": choice.finish})
@@ -155,6 +184,24 @@ class ChunkWriter:
             f"{self._fronts[index]}{quote(text)}{self._closing},"
             f'"logprobs":{logprobs},"finish_reason":null}}]{self._tail}'
         ).encode()
+
+    def piece(self, index: int, piece: Piece, reports: Sequence[TokenReport] = ()) -> bytes:
+        """An event with a part of what an answer says."""
+        match piece:
+            case Words(text=text, is_thought=False):
+                return self.text(index, text, reports)
+            case Words(text=text):
+                return self._delta(index, {"reasoning_content": text})
+            case Call():
+                begun = {"index": piece.index, **_shown_call(piece, "")}
+                return self._delta(index, {"tool_calls": [begun]})
+            case Arguments(text=text):
+                more = {"index": piece.index, "function": {"arguments": text}}
+                return self._delta(index, {"tool_calls": [more]})
+
+    def _delta(self, index: int, delta: dict[str, Any]) -> bytes:
+        front = self._ends[index].removesuffix("{},")
+        return f'{front}{compact(delta)},"logprobs":null,"finish_reason":null}}]{self._tail}'.encode()
 
     def end(self, index: int, finish: Finish) -> bytes:
         """The event that ends one answer."""

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 
 from janagent.body import BodyStream
 from janagent.engine.answers import Choice, ChunkWriter
+from janagent.engine.calls import AnswerReader
 from janagent.engine.faults import RequestError, engine_lost
-from janagent.engine.work import Progress
+from janagent.engine.work import Finish, Progress
 
 
 class Collected:
@@ -46,8 +47,16 @@ class Streamed:
     """
 
     def __init__(
-        self, stream: BodyStream, chunks: ChunkWriter, *, n: int, echoed: Sequence[str] = ()
+        self,
+        stream: BodyStream,
+        chunks: ChunkWriter,
+        *,
+        n: int,
+        echoed: Sequence[str] = (),
+        readers: Sequence[AnswerReader] = (),
     ) -> None:
+        """`readers`, one an answer, tell thoughts, words and calls apart; without them all text is words."""
+        self._readers = readers
         self._stream = stream
         self._chunks = chunks
         self._echoed = echoed
@@ -74,11 +83,28 @@ class Streamed:
         if not self._is_begun[index]:
             self._is_begun[index] = True
             data = self._chunks.role(index) + (self._chunks.text(index, echo) if echo else b"")
-        if progress.text or progress.reports:
+        finish = progress.finish
+        if self._readers:
+            data += self._read(index, progress)
+            if finish is Finish.STOP and self._readers[index].has_called:
+                finish = Finish.TOOL_CALLS
+        elif progress.text or progress.reports:
             data += self._chunks.text(index, progress.text, progress.reports, offset=len(echo))
-        if progress.finish is not None:
-            data += self._chunks.end(index, progress.finish)
+        if finish is not None:
+            data += self._chunks.end(index, finish)
             self._open -= 1
         self._stream.write(data)
         if self._open == 0 or not self._stream.is_open or self._stream.is_congested:
             self.changed.set()
+
+    def _read(self, index: int, progress: Progress) -> bytes:
+        reader = self._readers[index]
+        pieces = reader.feed(progress.text)
+        if progress.finish is not None:
+            pieces += reader.finish()
+        reports = progress.reports
+        data = b""
+        for piece in pieces:
+            data += self._chunks.piece(index, piece, reports)
+            reports = ()
+        return data

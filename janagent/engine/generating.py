@@ -7,12 +7,14 @@ import asyncio
 import functools
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from aiohttp import web
 
 from janagent.body import BodyStream, ReaderStalled
 from janagent.engine.answers import DONE, ChunkWriter, Envelope, Usage, error_event, whole
+from janagent.engine.calls import AnswerReader, Style, Thinking
 from janagent.engine.delivery import Collected, Streamed
 from janagent.engine.faults import RequestError
 from janagent.engine.model import Model, Tokens
@@ -21,6 +23,7 @@ from janagent.engine.requests import MAX_ANSWERS, SamplingBody
 from janagent.engine.sampling import Sampling
 from janagent.engine.scheduler import Scheduler
 from janagent.engine.text import TextStream
+from janagent.engine.wishes import ShapeMaker
 from janagent.engine.work import Finish, Generation, Progress, QueueFull, Request
 
 log = logging.getLogger(__name__)
@@ -51,6 +54,17 @@ class Wanted:
     top_logprobs: int | None
     stops: Sequence[str] = ()
     echoed: Sequence[str] = ()
+    forced: Mapping[str, Any] | None = None
+    """The schema of calls that have to be made."""
+    style: Style | None = None
+    thinking: Thinking | None = None
+    shown: Mapping[int, bytes] = field(default_factory=dict)
+
+    def readers(self) -> list[AnswerReader]:
+        """One for each answer, or none where all that is said is words."""
+        if self.style is None and self.thinking is None:
+            return []
+        return [AnswerReader(style=self.style, thinking=self.thinking) for _ in range(self.n_choices)]
 
     @property
     def n_choices(self) -> int:
@@ -71,6 +85,7 @@ class Generator:
         reader_stall_s: float,
         fingerprint: str,
     ) -> None:
+        self._shapes = ShapeMaker(model)
         self._scheduler = scheduler
         self._model = model
         self._defaults = defaults
@@ -84,18 +99,21 @@ class Generator:
             raise RequestError(
                 f"n: at most {MAX_ANSWERS} answers in one request", param="n", code="invalid_value"
             )
+        grammar = await self._shapes.prepare(wanted.body, forced=wanted.forced)
         if wanted.body.stream:
-            return await self._stream(request, wanted)
-        return await self._collect(wanted)
+            return await self._stream(request, wanted, grammar)
+        return await self._collect(wanted, grammar)
 
-    async def _collect(self, wanted: Wanted) -> web.Response:
+    async def _collect(self, wanted: Wanted, grammar: str | None) -> web.Response:
         collected = Collected(wanted.n_choices)
-        generations = self._generations(wanted, collected)
+        generations = self._generations(wanted, collected, grammar)
         work = self._submit(generations)
         try:
             await collected.done
         finally:
             self._scheduler.cancel(work)
+        for choice, reader in zip(collected.choices, wanted.readers(), strict=False):
+            choice.read(reader)
         body = whole(
             self._envelope(wanted),
             collected.choices,
@@ -106,7 +124,7 @@ class Generator:
         )
         return json_reply(body)
 
-    async def _stream(self, request: web.Request, wanted: Wanted) -> web.StreamResponse:
+    async def _stream(self, request: web.Request, wanted: Wanted, grammar: str | None) -> web.StreamResponse:
         options = wanted.body.stream_options
         with_usage = bool(options and options.include_usage)
         chunks = ChunkWriter(
@@ -116,8 +134,10 @@ class Generator:
             piece_of=self._model.piece,
         )
         stream = BodyStream(request, web.StreamResponse(headers=_EVENTS))
-        streamed = Streamed(stream, chunks, n=wanted.n_choices, echoed=wanted.echoed)
-        generations = self._generations(wanted, streamed)
+        streamed = Streamed(
+            stream, chunks, n=wanted.n_choices, echoed=wanted.echoed, readers=wanted.readers()
+        )
+        generations = self._generations(wanted, streamed, grammar)
         work = self._submit(generations)
         try:
             await self._follow(streamed, stream, work)
@@ -157,9 +177,11 @@ class Generator:
             if streamed.is_done:
                 return
 
-    def _generations(self, wanted: Wanted, delivery: Collected | Streamed) -> list[Generation]:
+    def _generations(
+        self, wanted: Wanted, delivery: Collected | Streamed, grammar: str | None
+    ) -> list[Generation]:
         body, n = wanted.body, wanted.body.n or 1
-        sampling = self._sampling(body)
+        sampling = self._sampling(body, may_go_on=grammar is None)
         stops = (*(body.stop or ()), *wanted.stops)
         return [
             Generation(
@@ -169,6 +191,8 @@ class Generator:
                 text=TextStream(stops),
                 receive=functools.partial(delivery.receive, position * n + choice),
                 top_logprobs=wanted.top_logprobs,
+                walk=None if grammar is None else self._shapes.walk(grammar),
+                shown=wanted.shown,
             )
             for position, prompt in enumerate(wanted.prompts)
             for choice in range(n)
@@ -189,9 +213,10 @@ class Generator:
         room = self._ctx_len - prompt.size
         return room if limit is None else min(limit, room)
 
-    def _sampling(self, body: SamplingBody) -> Sampling:
+    def _sampling(self, body: SamplingBody, *, may_go_on: bool) -> Sampling:
+        """`may_go_on`: no wanted shape says where the end is."""
         bias = _logit_bias(body.logit_bias or {}, n_vocab=self._model.n_vocab)
-        if body.ignore_eos:
+        if body.ignore_eos and may_go_on:
             bias.update(dict.fromkeys(self._model.end_tokens, float("-inf")))
         given = {name: getattr(body, name) for name in _SAMPLING_FIELDS}
         # llama.cpp's custom: a negative seed means a random one.

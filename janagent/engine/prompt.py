@@ -7,12 +7,22 @@ tokens.
 import datetime
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jinja2
 from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from janagent.engine.tools import (
+    Family,
+    Message,
+    Toolbox,
+    in_words,
+    parsed_history,
+    plain_history,
+    with_words,
+)
 
 #: What llama.cpp falls back to when a GGUF brings no template.
 CHATML = (
@@ -21,8 +31,6 @@ CHATML = (
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
-
-Message = dict[str, Any]
 
 
 class PromptError(Exception):
@@ -142,14 +150,29 @@ class ChatPrompt:
     template: Template | None = None
     system: str = ""
     fault: str = ""
+    family: Family = field(default_factory=Family)
 
     @property
     def stops(self) -> tuple[str, ...]:
         """Stop strings that come with the way of prompting."""
         return (self.pieces.user_prompt,) if self.pieces and self.pieces.user_prompt else ()
 
-    def render(self, messages: Sequence[Message], *, extra: Mapping[str, Any] | None = None) -> str:
+    def render(
+        self,
+        messages: Sequence[Message],
+        *,
+        toolbox: Toolbox | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> str:
         """The prompt for `messages`, whose contents are plain strings. Raises PromptError."""
+        if self.pieces is None and self.family.has_tools:
+            messages = parsed_history(messages)
+            if toolbox is not None:
+                extra = {**(extra or {}), "tools": list(toolbox.tools)}
+        else:
+            messages = plain_history(messages)
+            if toolbox is not None:
+                messages = with_words(messages, in_words(toolbox))
         if self.pieces is not None:
             return self.pieces.render(messages)
         if self.template is None:
@@ -179,4 +202,4 @@ def make_chat_prompt(
         compiled = compile_template(template or CHATML, bos=bos, eos=eos)
     except PromptError as error:
         return ChatPrompt(fault=str(error))
-    return ChatPrompt(template=compiled, system=pre_prompt or "")
+    return ChatPrompt(template=compiled, system=pre_prompt or "", family=Family.of(template or CHATML))

@@ -16,8 +16,12 @@ from janagent.engine.faults import RequestError, unsupported
 MAX_STOPS = 16
 MAX_ANSWERS = 128
 MAX_INPUTS = 2048
+MAX_TOOLS = 512
 LARGE_BYTES = 1 << 20
 """A larger body is parsed in a thread: that of a few megabytes of tokens takes as long as many steps."""
+
+LARGEST_GRAMMAR = 1 << 20
+"""Characters."""
 
 StopString = Annotated[str, StringConstraints(max_length=1024)]
 StopStrings = Annotated[list[StopString], Field(max_length=MAX_STOPS)]
@@ -88,6 +92,9 @@ class SamplingBody(Body):
     logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
     ignore_eos: bool | None = None
     max_tokens: Annotated[Count | None, BeforeValidator(_unlimited)] = None
+    response_format: dict[str, Any] | None = None
+    json_schema: dict[str, Any] | None = None
+    grammar: Annotated[str, StringConstraints(max_length=LARGEST_GRAMMAR)] | None = None
 
 
 class ChatMessage(BaseModel):
@@ -112,6 +119,9 @@ class ChatBody(SamplingBody):
     logprobs: bool | None = None
     top_logprobs: int | None = Field(default=None, ge=0, le=20)
     chat_template_kwargs: dict[str, Any] | None = None
+    tools: Annotated[list[dict[str, Any]] | None, Field(max_length=MAX_TOOLS)] = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
 
 
 class CompletionBody(SamplingBody):
@@ -178,15 +188,11 @@ def _depth(fault: Any) -> int:
 
 
 def _refuse_unsupported(body: dict[str, Any]) -> None:
-    for name in ("tools", "functions"):
-        if body.get(name):
-            raise unsupported(name, "tool calling is not supported by this engine")
-    for name in ("grammar", "json_schema", "audio", "prediction"):
+    if body.get("functions"):
+        raise unsupported("functions", "has become tools")
+    for name in ("audio", "prediction"):
         if body.get(name):
             raise unsupported(name, "not supported by this engine")
-    wanted = body.get("response_format")
-    if wanted is not None and not (isinstance(wanted, dict) and wanted.get("type") == "text"):
-        raise unsupported("response_format", 'only {"type": "text"} is supported by this engine')
     modalities = body.get("modalities")
     if modalities not in (None, [], ["text"]):
         raise unsupported("modalities", "this model answers in text only")

@@ -4,9 +4,11 @@ The chain has llama.cpp's usual order: bias, penalties, top-k, top-p, min-p, tem
 know where its settings came from; `requests` checks their ranges.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import llama_cpp
 import numpy as np
@@ -14,6 +16,9 @@ import numpy.typing as npt
 
 from janagent.engine.context import Context
 from janagent.engine.model import Model, Tokens
+
+if TYPE_CHECKING:
+    from janagent.engine.shapes import Walk
 
 #: llama.cpp's own defaults, which its users expect where a request, a manifest and the GGUF are silent.
 DEFAULT_TEMPERATURE = 0.8
@@ -23,6 +28,10 @@ DEFAULT_MIN_P = 0.05
 
 _REPEAT_WINDOW = 64
 _RANDOM_SEED = 0xFFFFFFFF
+
+
+class ShapeLost(Exception):
+    """No token goes on in the shape that an answer must have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,13 +89,36 @@ def _first(found: float | None, default: float) -> float:
 
 
 class Sampler:
-    """Chooses tokens for one answer. Belongs to the decode thread; `close` frees the C chain."""
+    """Chooses tokens for one answer. Belongs to the decode thread; `close` frees the C chain.
 
-    def __init__(self, chain: Any) -> None:
+    With a `walk`, only tokens that go on in the wanted shape are chosen among; the logits are as they were
+    afterwards if the answer `reports_logits`.
+    """
+
+    def __init__(self, chain: Any, *, walk: Walk | None = None, reports_logits: bool = False) -> None:
         self._chain = chain
+        self._walk = walk
+        self._reports_logits = reports_logits
+
+    @property
+    def is_over(self) -> bool:
+        """The wanted shape is complete, so that nothing may follow."""
+        return self._walk is not None and self._walk.is_over
 
     def sample(self, context: Context, index: int) -> int:
-        """The next token after the batch's token `index`."""
+        """The next token after the batch's token `index`. Raises ShapeError."""
+        if self._walk is None:
+            return self._sample(context, index)
+        logits = context.logits(index)
+        kept = logits.copy() if self._reports_logits else None
+        self._walk.mask(logits)
+        token = self._sample(context, index)
+        if kept is not None:
+            logits[:] = kept
+        self._walk.take(token)
+        return token
+
+    def _sample(self, context: Context, index: int) -> int:
         if self._chain is None:
             # The same choice as llama.cpp's greedy sampler without first copying the whole vocabulary.
             return int(context.logits(index).argmax())
@@ -99,16 +131,29 @@ class Sampler:
             self._chain = None
 
 
-def open_sampler(settings: Sampling, *, model: Model, prompt: Tokens, max_tokens: int) -> Sampler:
+def open_sampler(
+    settings: Sampling,
+    *,
+    model: Model,
+    prompt: Tokens,
+    max_tokens: int,
+    walk: Walk | None = None,
+    reports_logits: bool = False,
+) -> Sampler:
     """Build the chain. The repeat penalty sees the end of `prompt` too, OpenAI's only the answer."""
-    if settings.is_plain_greedy:
-        return Sampler(None)
+    chain = None
+    if not settings.is_plain_greedy:
+        chain = _chain(settings, model=model, prompt=prompt, max_tokens=max_tokens)
+    return Sampler(chain, walk=walk, reports_logits=reports_logits)
+
+
+def _chain(settings: Sampling, *, model: Model, prompt: Tokens, max_tokens: int) -> Any:
     chain = llama_cpp.llama_sampler_chain_init(llama_cpp.llama_sampler_chain_default_params())
     for sampler in _bias_and_penalties(settings, model=model, prompt=prompt, max_tokens=max_tokens):
         llama_cpp.llama_sampler_chain_add(chain, sampler)
     if settings.temperature == 0.0:
         llama_cpp.llama_sampler_chain_add(chain, llama_cpp.llama_sampler_init_greedy())
-        return Sampler(chain)
+        return chain
     if settings.top_k > 0:
         llama_cpp.llama_sampler_chain_add(chain, llama_cpp.llama_sampler_init_top_k(settings.top_k))
     if settings.top_p < 1.0:
@@ -118,7 +163,7 @@ def open_sampler(settings: Sampling, *, model: Model, prompt: Tokens, max_tokens
     llama_cpp.llama_sampler_chain_add(chain, llama_cpp.llama_sampler_init_temp(settings.temperature))
     seed = _RANDOM_SEED if settings.seed is None else settings.seed & 0xFFFFFFFF
     llama_cpp.llama_sampler_chain_add(chain, llama_cpp.llama_sampler_init_dist(seed))
-    return Sampler(chain)
+    return chain
 
 
 def _bias_and_penalties(settings: Sampling, *, model: Model, prompt: Tokens, max_tokens: int) -> list[Any]:

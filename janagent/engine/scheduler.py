@@ -21,7 +21,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from janagent.engine.context import Context, Decoded
-from janagent.engine.sampling import chances
+from janagent.engine.sampling import ShapeLost, chances
 from janagent.engine.slots import Slot, share_budget
 from janagent.engine.table import SlotTable
 from janagent.engine.work import Finish, Generation, Progress, QueueFull, Request, TokenReport
@@ -288,7 +288,12 @@ class Scheduler:
         """(4) Sample for one slot whose logits are in; append what came of it to `updates`."""
         generation = slot.generation
         assert generation is not None
-        token = slot.next_token = slot.sampler.sample(self._context, slot.batch_index)
+        try:
+            token = slot.next_token = slot.sampler.sample(self._context, slot.batch_index)
+        except ShapeLost as error:
+            updates.append((generation, Progress("", error=str(error))))
+            self._release(slot)
+            return
         stream = generation.text
         finish: Finish | None = None
         if token in self._end_tokens:
@@ -298,10 +303,12 @@ class Scheduler:
                 logits = self._context.logits(slot.batch_index)
                 found = chances(logits, token, n_top=generation.top_logprobs)
                 generation.unsent.append(TokenReport(found, stream.decoded_chars))
-            text = stream.feed(self._model.piece(token))
+            text = stream.feed(generation.shown.get(token) or self._model.piece(token))
             generation.n_generated += 1
             if stream.stopped:
                 finish = Finish.STOP
+            elif slot.sampler.is_over:
+                text, finish = text + stream.finish(), Finish.STOP
             elif generation.n_generated >= generation.max_tokens or slot.n_past >= self._ctx_len:
                 text, finish = text + stream.finish(), Finish.LENGTH
         self.completion_tokens += 1

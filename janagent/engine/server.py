@@ -4,8 +4,11 @@ Reads bodies and says what is wanted; `generating` and `vectors` do it. The daem
 client meant.
 """
 
+import functools
+
 from aiohttp import web
 
+from janagent.engine.calls import Style
 from janagent.engine.faults import RequestError, context_exceeded, unsupported
 from janagent.engine.generating import Generator, Wanted
 from janagent.engine.model import Model, Tokens
@@ -14,6 +17,7 @@ from janagent.engine.replies import errors, json_reply
 from janagent.engine.requests import ChatBody, CompletionBody, read_body
 from janagent.engine.scheduler import Scheduler
 from janagent.engine.tokenizing import chat_tokens, each, prompt_tokens
+from janagent.engine.tools import Toolbox, toolbox_of
 from janagent.engine.vectors import Vectors
 
 _MAX_BODY_BYTES = 64 << 20
@@ -66,23 +70,43 @@ class Server:
             raise RequestError(
                 "top_logprobs: needs logprobs to be true", param="top_logprobs", code="invalid_value"
             )
+        may_call_several = body.parallel_tool_calls is not False
+        toolbox = toolbox_of(body.tools or (), body.tool_choice, may_call_several=may_call_several)
+        text = self._chat_text(body, toolbox)
+        family = self._chat_prompt.family
+        forced = toolbox.forcing_schema() if toolbox is not None else None
+        thinking = family.thinking_after(text) if forced is None else None
+        style = None if toolbox is None else Style.FORCED if forced is not None else family.style
         wanted = Wanted(
             body=body,
-            prompts=[await self._chat_prompt_tokens(body)],
+            prompts=[self._fitting(await chat_tokens(self._model, text), param="messages")],
             is_chat=True,
             limit=limit,
             top_logprobs=(body.top_logprobs or 0) if body.logprobs else None,
             stops=self._chat_prompt.stops,
+            forced=forced,
+            style=style,
+            thinking=thinking,
+            shown=self._marks if style is not None or thinking is not None else {},
         )
         return await self._generator.run(request, wanted)
 
-    async def _chat_prompt_tokens(self, body: ChatBody) -> Tokens:
+    @functools.cached_property
+    def _marks(self) -> dict[int, bytes]:
+        """Marks of the family's calls and thoughts that are control tokens here, which else have no text."""
+        found = {}
+        for mark in self._chat_prompt.family.marks:
+            tokens = self._model.tokenize(mark, special=True)
+            if tokens.size == 1 and not self._model.piece(int(tokens[0])):
+                found[int(tokens[0])] = mark.encode()
+        return found
+
+    def _chat_text(self, body: ChatBody, toolbox: Toolbox | None) -> str:
         try:
             messages = [message.for_template() for message in body.messages]
-            text = self._chat_prompt.render(messages, extra=body.chat_template_kwargs)
+            return self._chat_prompt.render(messages, toolbox=toolbox, extra=body.chat_template_kwargs)
         except PromptError as error:
             raise RequestError(str(error), param="messages", code="template_error") from error
-        return self._fitting(await chat_tokens(self._model, text), param="messages")
 
     async def _complete(self, request: web.Request) -> web.StreamResponse:
         body = await read_body(await request.read(), CompletionBody)

@@ -82,6 +82,8 @@ class SlotTable:
             model=self._context.model,
             prompt=generation.prompt,
             max_tokens=generation.max_tokens,
+            walk=generation.walk,
+            reports_logits=generation.top_logprobs is not None,
         )
         slot.generation = generation
         slot.source, slot.n_shared = source, n_shared

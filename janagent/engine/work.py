@@ -5,14 +5,19 @@
 decode thread.
 """
 
-from collections.abc import Callable
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from janagent.engine.model import Tokens
 from janagent.engine.sampling import Sampling, TokenChances
 from janagent.engine.text import TextStream
+
+if TYPE_CHECKING:
+    from janagent.engine.shapes import Walk
 
 
 class Finish(StrEnum):
@@ -20,6 +25,8 @@ class Finish(StrEnum):
 
     STOP = "stop"
     LENGTH = "length"
+    TOOL_CALLS = "tool_calls"
+    """It stopped, having called functions."""
 
 
 class TokenReport(NamedTuple):
@@ -48,6 +55,9 @@ class Generation:
     text: TextStream
     receive: Callable[[Progress], None]
     top_logprobs: int | None = None
+    walk: Walk | None = None
+    shown: Mapping[int, bytes] = field(default_factory=dict)
+    """Control tokens whose text counts for once."""
 
     cancelled: bool = False
     paused: bool = False

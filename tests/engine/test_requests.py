@@ -81,11 +81,7 @@ def test_a_wrong_value_is_refused_by_the_name_of_its_field(fields: dict[str, Any
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
-        ({"tools": [{"type": "function"}]}, "tools"),
         ({"functions": [{}]}, "functions"),
-        ({"response_format": {"type": "json_object"}}, "response_format"),
-        ({"response_format": "text"}, "response_format"),
-        ({"grammar": "root ::= x"}, "grammar"),
         ({"modalities": ["text", "audio"]}, "modalities"),
         ({"best_of": 3}, "best_of"),
     ],

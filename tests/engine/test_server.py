@@ -118,7 +118,7 @@ async def test_prompts_outside_the_vocabulary_and_empty_lists_are_refused(client
 @pytest.mark.parametrize(
     ("path", "body", "param"),
     [
-        ("chat/completions", {"messages": FRANCE, "tools": [{}]}, "tools"),
+        ("chat/completions", {"messages": FRANCE, "tools": [{}]}, "tools[0].function"),
         ("chat/completions", {"messages": FRANCE, "max_tokens": 0}, "max_tokens"),
         ("chat/completions", {"messages": FRANCE, "top_logprobs": 2}, "top_logprobs"),
         ("chat/completions", {"messages": FRANCE, "stop": ["x"] * 10_000}, "stop"),

@@ -9,10 +9,11 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import aiohttp
 import openai
+import pydantic
 import pytest
 
 from tests.daemons import Daemon, chat_body, stream_chats_at_once
@@ -212,3 +213,36 @@ async def test_kill_9_of_a_worker_mid_stream_is_an_error_event_and_an_aborted_co
                     lambda: client.chat.completions.create(model=MODEL, messages=QUESTION, max_tokens=4)
                 )
             assert answer.choices[0].message.content
+
+
+class Weather(pydantic.BaseModel):
+    """The weather somewhere."""
+
+    city: Literal["Bern", "Oslo"]
+    days: int = pydantic.Field(ge=1, le=9)
+
+
+def test_the_official_client_s_structured_outputs_work_unmodified(client: openai.OpenAI) -> None:
+    answer = client.chat.completions.parse(
+        model=MODEL, messages=QUESTION, response_format=Weather, max_tokens=200
+    )
+    parsed = answer.choices[0].message.parsed
+    assert isinstance(parsed, Weather)
+
+
+def test_the_official_client_s_tools_work_unmodified(client: openai.OpenAI) -> None:
+    tools = [openai.pydantic_function_tool(Weather)]
+    answer = client.chat.completions.parse(
+        model=MODEL, messages=QUESTION, tools=tools, tool_choice="required", max_tokens=400
+    )
+    for call in answer.choices[0].message.tool_calls or []:
+        assert isinstance(call.function.parsed_arguments, Weather)
+    assert answer.choices[0].finish_reason == "tool_calls"
+    with client.chat.completions.stream(
+        model=MODEL, messages=QUESTION, tools=tools, tool_choice="required", parallel_tool_calls=False
+    ) as stream:
+        kinds = {event.type for event in stream}
+        final = stream.get_final_completion()
+    assert "tool_calls.function.arguments.delta" in kinds
+    (call,) = final.choices[0].message.tool_calls or []
+    assert isinstance(call.function.parsed_arguments, Weather)

@@ -1,0 +1,104 @@
+"""Which shape a request wants its answer to have: `response_format`, `json_schema`, `grammar`.
+
+Reads the fields as OpenAI and llama-server have them; what a schema may hold is llguidance's business.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from janagent.engine.faults import RequestError
+from janagent.engine.model import Model
+from janagent.engine.requests import SamplingBody
+
+if TYPE_CHECKING:
+    from janagent.engine.shapes import Shapes, Walk
+
+
+class ShapeMaker:
+    """Makes the walks that requests ask for. What it needs is loaded by the first that asks."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._shapes: Shapes | None = None
+
+    async def prepare(self, body: SamplingBody, *, forced: Mapping[str, Any] | None = None) -> str | None:
+        """The grammar that `body` wants, compiled; None for free text. `forced`: the schema that a choice of
+        tools demands. Raises RequestError."""
+        wishes = (body.response_format, body.grammar, body.json_schema)
+        if forced is None and all(wish is None for wish in wishes):
+            return None
+        grammar, param = await asyncio.to_thread(self._compile, body, forced)
+        return grammar if param else None
+
+    def walk(self, grammar: str) -> "Walk":
+        """The beginning of one answer in a shape that was prepared."""
+        assert self._shapes is not None
+        return self._shapes.walk(grammar)
+
+    def _compile(self, body: SamplingBody, forced: Mapping[str, Any] | None) -> tuple[str, str]:
+        """(grammar, the field it comes from); both empty for free text."""
+        from janagent.engine import shapes
+
+        param = ""
+        try:
+            grammar, param = _grammar(body, shapes)
+            if forced is not None:
+                if param:
+                    words = f"tool_choice: a call cannot be forced beside {param}"
+                    raise RequestError(words, param="tool_choice", code="invalid_value")
+                grammar, param = shapes.json_shape(forced), "tools"
+            if grammar:
+                if self._shapes is None:
+                    self._shapes = shapes.Shapes(self._model)
+                self._shapes.compile(grammar)
+        except shapes.ShapeError as error:
+            param = param or ("grammar" if body.grammar else "response_format")
+            raise RequestError(f"{param}: {error}", param=param, code="invalid_value") from error
+        return grammar, param
+
+
+def _grammar(body: SamplingBody, shapes: Any) -> tuple[str, str]:
+    wanted = body.response_format or {}
+    kind = wanted.get("type", "text")
+    shaped = [name for name in ("grammar", "json_schema") if getattr(body, name) is not None]
+    if kind != "text":
+        shaped.append("response_format")
+    if len(shaped) > 1:
+        words = f"{shaped[0]}: cannot be combined with {shaped[1]}"
+        raise RequestError(words, param=shaped[0], code="invalid_value")
+    if body.grammar is not None:
+        return shapes.gbnf_shape(body.grammar), "grammar"
+    if body.json_schema is not None:
+        return shapes.json_shape(body.json_schema), "json_schema"
+    match kind:
+        case "text":
+            return "", ""
+        case "json_object":  # llama-server's clients put a schema there
+            schema = wanted.get("schema")
+            return shapes.json_shape(_object(schema, "response_format.schema") or {"type": "object"}), (
+                "response_format"
+            )
+        case "json_schema":
+            return shapes.json_shape(_schema_of(wanted)), "response_format.json_schema.schema"
+    raise _wrong("response_format.type", "must be text, json_object or json_schema")
+
+
+def _schema_of(wanted: Mapping[str, Any]) -> Mapping[str, Any]:
+    described = wanted.get("json_schema")
+    if not isinstance(described, Mapping):
+        raise _wrong("response_format.json_schema", "is required: an object with name and schema")
+    schema = described.get("schema")
+    if schema is None and "schema" not in described and described.keys() & {"type", "properties", "$ref"}:
+        return described  # the schema itself, as some clients send it
+    return _object(schema, "response_format.json_schema.schema") or {"type": "object"}
+
+
+def _object(schema: Any, param: str) -> Mapping[str, Any] | None:
+    if schema is not None and not isinstance(schema, Mapping):
+        raise _wrong(param, "must be an object: a JSON schema")
+    return schema
+
+
+def _wrong(param: str, words: str) -> RequestError:
+    return RequestError(f"{param}: {words}", param=param, code="invalid_value")

@@ -1,0 +1,62 @@
+"""Which shape a request asks for: the fields of OpenAI and of llama-server, and what is wrong with them."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.engine.engines import Client, answer_text, user
+
+ASK = user("Describe a person as JSON.")
+YES = {"const": "yes"}
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": YES}}},
+        {"response_format": {"type": "json_schema", "json_schema": {"type": "string", "enum": ["yes"]}}},
+        {"response_format": {"type": "json_object", "schema": YES}},
+        {"json_schema": YES},
+        {"grammar": 'root ::= "\\"yes\\""'},
+    ],
+)
+async def test_every_way_of_asking_is_understood(client: Client, wish: dict[str, Any]):
+    chat = await client.ok("chat/completions", messages=ASK, **wish)
+    assert json.loads(answer_text(chat)) == "yes"
+    plain = await client.ok("completions", prompt="So?", **wish)
+    assert json.loads(plain["choices"][0]["text"]) == "yes"
+
+
+@pytest.mark.parametrize(
+    ("more", "param"),
+    [
+        ({"response_format": {"type": "xml"}}, "response_format.type"),
+        ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": 5}}},
+            "response_format.json_schema.schema",
+        ),
+        ({"response_format": "json"}, "response_format"),
+        ({"grammar": "root ::= ("}, "grammar"),
+        ({"grammar": "root ::= nothing"}, "grammar"),
+        ({"grammar": 5}, "grammar"),
+        ({"grammar": 'root ::= "a"', "response_format": {"type": "json_object"}}, "grammar"),
+    ],
+)
+async def test_a_malformed_wish_is_400_and_named(client: Client, more: dict[str, Any], param: str):
+    error = await client.error("chat/completions", messages=ASK, **more)
+    assert error["param"] == param
+
+
+async def test_a_text_format_is_free_text(client: Client):
+    shown = await client.ok(
+        "chat/completions",
+        messages=ASK,
+        max_tokens=4,
+        response_format={"type": "text"},
+        seed=1,
+        temperature=0,
+    )
+    free = await client.ok("chat/completions", messages=ASK, max_tokens=4, seed=1, temperature=0)
+    assert answer_text(shown) == answer_text(free)
