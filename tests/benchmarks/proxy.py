@@ -68,9 +68,13 @@ async def _throughput(through: Target, straight: Target, clients: int, plan: Pla
 async def _turns(
     ways: list[Target], clients: int, tokens: int, number: int, attempt: int
 ) -> dict[int, Burst]:
-    """Each way once with the same prompts, which are other ones in the next turn."""
+    """Each way once, with prompts that nobody had before: the engine remembers, so that the second way would
+    gain by the first one's."""
     seed = number * 10 + clients + attempt * 1000
-    return {id(way): await burst(way, clients, tokens=tokens, seed=seed) for way in ways}
+    return {
+        id(way): await burst(way, clients, tokens=tokens, seed=seed + place * 5000)
+        for place, way in enumerate(ways)
+    }
 
 
 async def _first_token(through: Target, straight: Target, plan: Plan) -> Line:
