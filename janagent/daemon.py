@@ -25,6 +25,7 @@ from janagent.http.app import build_app, make_runner
 from janagent.lock import DaemonLock, RootHeld
 from janagent.redact import RedactingFilter
 from janagent.runtime import Runtime
+from janagent.slices import ask_for_short_slices
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ def run(settings: Settings) -> int:
     # Inherited as "ignored" it makes the kernel throw exit statuses away: every crash would look clean.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     _allow_no_dumps()
+    ask_for_short_slices()
     try:
         with DaemonLock(settings.root) as lock:
             set_up_logging(settings)

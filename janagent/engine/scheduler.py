@@ -25,6 +25,7 @@ from janagent.engine.sampling import ShapeLost, chances
 from janagent.engine.slots import Slot, share_budget
 from janagent.engine.table import SlotTable
 from janagent.engine.work import Finish, Generation, Progress, QueueFull, Request, TokenReport
+from janagent.slices import ask_for_usual_slices
 
 log = logging.getLogger(__name__)
 
@@ -157,6 +158,7 @@ class Scheduler:
     # -- the decode thread -----------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        ask_for_usual_slices()
         try:
             while self._wait_for_work():
                 if self._side is not None and self._side.has_work():

@@ -28,6 +28,7 @@ from janagent.engine.scheduler import Scheduler
 from janagent.engine.server import Server
 from janagent.engine.threads import usable_cores
 from janagent.engine.vectors import Vectors
+from janagent.slices import ask_for_short_slices
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ _KEEPALIVE_S = 60.0
 
 def run(spec: EngineSpec, status: StatusPipe) -> int:
     """Load and serve the model of `spec`. Returns an exit status; does not return after a SIGTERM."""
+    ask_for_short_slices()
     engine_log = EngineLog()
     engine_log.install()
     engine_log.on_abort(_last_words(status))

@@ -1,0 +1,52 @@
+"""Short slices of processor time, as the kernel tells them."""
+
+import platform
+import sys
+import threading
+from pathlib import Path
+
+from janagent.slices import ask_for_short_slices, ask_for_usual_slices
+
+
+def slice_ns() -> int | None:
+    """Of the calling thread; None where nobody tells."""
+    try:
+        lines = Path(f"/proc/self/task/{threading.get_native_id()}/sched").read_text().splitlines()
+    except OSError:
+        return None
+    found = [line for line in lines if line.startswith("se.slice")]
+    return int(found[0].rpartition(":")[2]) if found else None
+
+
+def in_a_thread() -> list[int | None]:
+    """(as it begins, once it asked for short ones, in a thread it starts, once it asked for the usual ones)"""
+    seen: list[int | None] = []
+
+    def look() -> None:
+        seen.append(slice_ns())
+        ask_for_short_slices()
+        seen.append(slice_ns())
+        inner = threading.Thread(target=lambda: seen.append(slice_ns()))
+        inner.start()
+        inner.join()
+        ask_for_usual_slices()
+        seen.append(slice_ns())
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    return seen
+
+
+def test_a_thread_gets_the_slices_that_it_asks_for_and_hands_them_on() -> None:
+    begun, short, inherited, usual = in_a_thread()
+    has_slices = sys.platform == "linux" and _release() >= (6, 12) and begun is not None
+    if has_slices:
+        assert short == inherited == 100_000
+        assert usual == begun != short
+    else:  # nothing to see, and nothing broken
+        assert (short, usual) == (begun, begun)
+
+
+def _release() -> tuple[int, ...]:
+    return tuple(int(part) for part in platform.release().split(".")[:2] if part.isdecimal())
