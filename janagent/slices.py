@@ -1,9 +1,9 @@
-"""How long the scheduler lets others finish before this thread gets a processor. Leaf; Linux only, else nothing.
+"""How soon a thread that wakes up gets a processor. Leaf; does something on Linux only.
 
-llama.cpp keeps every core busy, and since Linux 6.6 (EEVDF) who wakes up waits until the one that runs has had
-its slice of some milliseconds: so does each token, once in the worker's loop and once in the daemon. A thread
-that asks for short slices of its own is let in at once (6.12 and later; sched_setattr(2), `sched_runtime` of
-SCHED_OTHER). It gets no more time than before, only sooner.
+llama.cpp keeps every core busy, and since Linux 6.6 (EEVDF) who wakes up waits until the one that runs has
+had its slice of some milliseconds: so does each token, once in the worker's loop and once in the daemon. A
+thread that asks for short slices of its own is let in at once (6.12 and later; sched_setattr(2),
+`sched_runtime` of SCHED_OTHER). It gets no more time than before, only sooner.
 """
 
 import ctypes
@@ -15,7 +15,6 @@ _SYSCALL = {"x86_64": 314, "aarch64": 274, "arm64": 274, "riscv64": 274}
 _SHORTEST_NS = 100_000
 _ATTRIBUTES = struct.Struct("=IIQiIQQQ")
 """size, policy, flags, nice, priority, runtime, deadline, period: the first version of struct sched_attr."""
-_KEEP_PARAMETERS = 0x10
 
 
 def ask_for_short_slices() -> None:

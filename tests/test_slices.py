@@ -19,7 +19,7 @@ def slice_ns() -> int | None:
 
 
 def in_a_thread() -> list[int | None]:
-    """(as it begins, once it asked for short ones, in a thread it starts, once it asked for the usual ones)"""
+    """(as it begins, having asked for short ones, in a thread it starts, having asked for the usual ones)"""
     seen: list[int | None] = []
 
     def look() -> None:
