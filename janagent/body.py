@@ -50,10 +50,13 @@ class BodyStream:
         self._writer = await self.response.prepare(self._request)
         if self._writer is None:
             return
-        self._writer.send_headers()
-        self.output_size = self._writer.output_size
-        self.write(b"".join(self._early))
+        early = b"".join(self._early)
         self._early.clear()
+        if early:  # in one write with the head: the reader wakes up once for both
+            await self._writer.write(early)
+        else:
+            self._writer.send_headers()
+        self.output_size = self._writer.output_size
 
     def write(self, data: bytes) -> None:
         """Send `data`, after `open`; never blocks. Check `is_congested` afterwards."""

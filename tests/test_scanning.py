@@ -119,7 +119,7 @@ async def test_defaults_of_models_that_are_gone_are_taken_away(tmp_path: Path) -
     kept = Catalog(tmp_path, default_root=False)
     kept.scan(None, now=time.monotonic())
     found, _ = defaults_of({"ctx_len": 64}, {})
-    for key in (kept.entries()["a.json"].artifact_key, "0" * 64):
+    for key in (kept.entries()["a.json"].artifact_key, "0" * 32):
         save(defaults_path(models, key), found)
     async with scanning(tmp_path) as (loop, heard):
         assert len(read_all(models)) == 1, "those of a model that was never there"

@@ -39,7 +39,7 @@ RUNTIME_FIELDS = (
 )
 LARGEST_BYTES = 64 << 10
 _BITS_OF_A_WEIGHT = 4.6
-_NAME = re.compile(r"([0-9a-f]{64})\.json")
+_NAME = re.compile(r"([0-9a-f]{32})\.json")
 _MOST_ITEMS = 16
 _LONGEST_TEXT = 8192
 

@@ -16,7 +16,7 @@ from tests.folder.desks import Desk
 from tests.folder.manifests import manifest
 
 GB = 10**9
-KEY = "0" * 64
+KEY = "0" * 32
 
 
 def proposed(init: dict[str, Any] | None = None, runtime: dict[str, Any] | None = None) -> Defaults:
@@ -54,7 +54,7 @@ def test_a_limit_under_its_other_name_is_the_manifest_s_too() -> None:
 def test_only_janhq_takes_defaults_and_only_those_of_its_own_artifact() -> None:
     found = {KEY: proposed({"ctx_len": 4096})}
     assert merged(manifest(origin="a/b"), found, KEY) == manifest(origin="a/b")
-    assert merged(manifest(origin="janhq/b"), found, "1" * 64) == manifest(origin="janhq/b")
+    assert merged(manifest(origin="janhq/b"), found, "1" * 32) == manifest(origin="janhq/b")
 
 
 def test_nothing_but_numbers_and_pieces_of_the_prompt_is_a_default() -> None:
