@@ -7,6 +7,7 @@ thread that asks for short slices of its own is let in at once (6.12 and later; 
 """
 
 import ctypes
+import os
 import platform
 import struct
 import sys
@@ -34,8 +35,6 @@ def _set(runtime_ns: int) -> bool:
     number = _SYSCALL.get(platform.machine())
     if sys.platform != "linux" or number is None:
         return False
-    import os
-
     nice = os.getpriority(os.PRIO_PROCESS, 0)
     data = _ATTRIBUTES.pack(_ATTRIBUTES.size, 0, 0, nice, 0, runtime_ns, 0, 0)
     buffer = ctypes.create_string_buffer(data, len(data))

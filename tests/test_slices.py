@@ -19,8 +19,8 @@ def slice_ns() -> int | None:
 
 
 def in_a_thread() -> tuple[list[int | None], bool]:
-    """(as it begins, having asked for short ones, in a thread it starts, having asked for the usual ones), and
-    whether the kernel took it."""
+    """What a thread has (as it begins, asking for short ones, in a thread it starts, asking for the usual
+    ones), and whether the kernel took it."""
     seen: list[int | None] = []
     taken: list[bool] = []
 
