@@ -42,6 +42,7 @@ from janagent.upstream import Engine
 log = logging.getLogger(__name__)
 
 STOP_MARGIN_S = 10.0
+REMOTE_KNOWN_S = 0.5
 SHOWN_NAME_CHARACTERS = 200
 
 
@@ -136,8 +137,18 @@ class Runtime:
         held_back, self._held_back = self._held_back, []
         for change in held_back:
             self._catalog_changed(change)
+        remote = [entry.key for change in held_back for entry in change.changed if entry.is_remote]
+        await self._until_known(remote)
         sampler = aio.create_task(self._sample_memory(), name="memory sampler")
         self._stack.push_async_callback(aio.cancel_and_wait, sampler)
+
+    async def _until_known(self, keys: Sequence[str]) -> None:
+        """Whether these remote models have their keys is told from the first moment on, if that is quick."""
+        for _ in range(round(REMOTE_KNOWN_S / 0.01)):
+            found = [self._machine.status(key) for key in keys]
+            if not any(status is not None and status.state is State.STARTING for status in found):
+                return
+            await asyncio.sleep(0.01)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -7,6 +7,7 @@ thread that asks for short slices of its own is let in at once (6.12 and later; 
 """
 
 import ctypes
+import os
 import platform
 import struct
 import sys
@@ -17,24 +18,24 @@ _ATTRIBUTES = struct.Struct("=IIQiIQQQ")
 """size, policy, flags, nice, priority, runtime, deadline, period: the first version of struct sched_attr."""
 
 
-def ask_for_short_slices() -> None:
-    """For the calling thread and those it starts from now on: they do little at a time, and people wait."""
-    _set(_SHORTEST_NS)
+def ask_for_short_slices() -> bool:
+    """For the calling thread and those it starts from now on: they do little at a time, and people wait.
+
+    Returns whether the kernel took it; nothing depends on that.
+    """
+    return _set(_SHORTEST_NS)
 
 
-def ask_for_usual_slices() -> None:
-    """For the calling thread and those it starts from now on: they compute."""
-    _set(0)
+def ask_for_usual_slices() -> bool:
+    """For the calling thread and those it starts from now on: they compute. Returns as the other does."""
+    return _set(0)
 
 
-def _set(runtime_ns: int) -> None:
+def _set(runtime_ns: int) -> bool:
     number = _SYSCALL.get(platform.machine())
     if sys.platform != "linux" or number is None:
-        return
-    import os
-
+        return False
     nice = os.getpriority(os.PRIO_PROCESS, 0)
     data = _ATTRIBUTES.pack(_ATTRIBUTES.size, 0, 0, nice, 0, runtime_ns, 0, 0)
     buffer = ctypes.create_string_buffer(data, len(data))
-    # Older kernels, and those that forbid it, are as they were: nothing depends on it.
-    ctypes.CDLL(None, use_errno=True).syscall(number, 0, buffer, 0)
+    return bool(ctypes.CDLL(None, use_errno=True).syscall(number, 0, buffer, 0) == 0)

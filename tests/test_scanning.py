@@ -104,7 +104,7 @@ async def test_defaults_are_kept_while_a_linked_folder_may_come_back(tmp_path: P
     models.mkdir()
     (models / "ext").symlink_to(tmp_path / "disk")
     found, _ = defaults_of({"ctx_len": 64}, {})
-    save(defaults_path(models, "0" * 64), found)
+    save(defaults_path(models, "0" * 32), found)
     async with scanning(tmp_path):
         assert len(read_all(models)) == 1
         (tmp_path / "disk").mkdir()

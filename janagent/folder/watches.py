@@ -11,6 +11,7 @@ import errno
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, Protocol
@@ -23,6 +24,8 @@ from janagent.folder.filesystems import filesystem_of, tells_of_changes
 from janagent.folder.listing import CONTROL_SUFFIX, is_ignored, join, parent
 
 log = logging.getLogger(__name__)
+# Of a folder that is made while it is being read, which watchdog meets twice: the second watch is the first.
+warnings.filterwarnings("ignore", message="Callback with id", category=RuntimeWarning)
 
 Linked = Mapping[Path, frozenset[str]]
 """Real path of a folder or file behind a link -> the paths below `models` that show it."""

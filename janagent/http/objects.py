@@ -11,7 +11,9 @@ from typing import Any
 
 from janagent.core.status import ModelStatus
 from janagent.folder.entry import ModelEntry
+from janagent.folder.gguf import Header
 from janagent.folder.manifest import ManifestError, apply_start_parameters
+from janagent.folder.parameters import InitParameters
 from janagent.http.jsonbody import encode
 from janagent.redact import redact
 
@@ -35,6 +37,7 @@ OWN_FIELDS = frozenset(
         "quantization",
         "context_length",
         "input_modalities",
+        "capabilities",
     }
 )
 """Fields that a manifest cannot set in the object by having an unknown field of that name."""
@@ -122,7 +125,14 @@ def _described(entry: ModelEntry) -> dict[str, Any]:
         }
         own |= {name: value for name, value in facts.items() if value}
         own["input_modalities"] = ["text"]
+        own["capabilities"] = _capabilities(header, entry.manifest.init)
     return {**_redacted(said), **own}
+
+
+def _capabilities(header: Header, init: InitParameters) -> list[str]:
+    """What a local model can be asked for. One that sees both ways along a text (BERT) writes none."""
+    generative = ["chat", "json", "tools"] if header.causal is not False else []
+    return [*generative, *(["embeddings"] if init.embedding is not False else [])]
 
 
 def _parameters(status: ModelStatus) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import asyncio
 import os
 import re
 import stat
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -165,8 +166,8 @@ def _ask_keyring(service: str, user: str) -> str | None:
     try:
         import keyring
     except ImportError:
-        raise KeyProblem("API-KEY is in the keyring, but keyring is not installed: pip install "
-                         "'janagent[keyring]'") from None  # fmt: skip
+        command = f"{quote(sys.executable)} -m pip install keyring"
+        raise KeyProblem(f"API-KEY is in the keyring, but keyring is not installed: {command}") from None
     try:
         found: str | None = keyring.get_password(service, user)
         return found

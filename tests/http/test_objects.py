@@ -9,6 +9,7 @@ from janagent.folder.entry import Condition, ModelEntry
 from janagent.folder.fault import Fault
 from janagent.folder.manifest import DEFAULT
 from janagent.http.objects import Renderer, model_object
+from tests.engine.bert import write_bert
 from tests.http.conftest import Serve, put
 
 KEY_MANIFEST = {
@@ -50,6 +51,7 @@ async def test_the_model_object_has_the_contracts_fields(root: Path, serve: Serv
     assert model["parameters"] == {"init": {"ctx_len": 512}, "runtime": {"temperature": 0.5}}
     assert model["architecture"] == "llama"
     assert model["input_modalities"] == ["text"]
+    assert model["capabilities"] == ["chat", "json", "tools", "embeddings"]
     size = (served.models / "tiny" / "tiny.gguf").stat().st_size
     assert model["binaries"] == [
         {"path": "models/tiny/tiny.gguf", "size_bytes": size, "role": "model", "shared": False}
@@ -113,3 +115,15 @@ def test_models_that_are_gone_are_not_kept_for_ever() -> None:
         entry = replace(STATUS.entry, key=f"{number}.json")
         renderer.render_all([replace(STATUS, entry=entry)], known=1)
     assert len(renderer._kept) < 200
+
+
+async def test_what_a_model_cannot_do_is_not_among_its_capabilities(root: Path, serve: Serve) -> None:
+    put(root, "mute", {"parameters": {"init": {"embedding": False}}})
+    folder = root / "models" / "vectors"
+    folder.mkdir()
+    write_bert(folder / "vectors.gguf")
+    served = await serve()
+    _, mute = await served.json("GET", "/v1/models/mute")
+    assert mute["capabilities"] == ["chat", "json", "tools"]
+    _, vectors = await served.json("GET", "/v1/models/vectors")
+    assert vectors["capabilities"] == ["embeddings"]

@@ -350,7 +350,7 @@ def test_a_key_in_the_desktop_s_keyring(
     ("stub", "words"),
     [
         (None, "the desktop's keyring refuses"),
-        ("raise ImportError", "keyring is not installed: pip install 'janagent[keyring]'"),
+        ("raise ImportError", f"keyring is not installed: {sys.executable} -m pip install keyring"),
     ],
 )
 def test_without_a_keyring_it_is_told_which_one_is_wanted(

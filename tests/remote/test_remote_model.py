@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import openai
 import pytest
@@ -169,3 +170,13 @@ def test_an_answer_of_many_megabytes_is_whole(near: Daemon, upstream: Upstream, 
     status, answer = near.call("POST", "/v1/embeddings", {"model": far, "input": "x"})
     assert status == 200
     assert answer == {**body, "model": far}
+
+
+def test_a_daemon_knows_from_its_first_answer_on_which_remote_models_work(
+    tmp_path: Path, upstream: Upstream
+) -> None:
+    daemon = Daemon(tmp_path, env={"TEST_KEY": KEY}, spare_worker=False)
+    for name, key in (("good", "${TEST_KEY}"), ("bad", "${NOBODY_SET_THIS_KEY}")):
+        daemon.drop(name, manifest(upstream.url, key=key))
+    with daemon:
+        assert (daemon.state("good"), daemon.state("bad")) == ("running", "failed")
