@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from janagent.engine.callscan import CallScanner, NoCall
+from janagent.engine.text import overlap
 
 _CALLS = "[TOOL_CALLS]"
 _ARGS = "[ARGS]"
@@ -165,8 +166,7 @@ class AnswerReader:
         if self._thinking is not None and not self._n_calls:
             opening = self._thinking.opening
             if stripped.startswith(opening):
-                self._thinking, self._is_thought = Thinking(opening, self._thinking.closing, True), True
-                self._skips_space = True
+                self._is_thought = self._skips_space = True
                 return stripped.removeprefix(opening), True
             if opening.startswith(stripped):
                 return self._held, False
@@ -247,7 +247,7 @@ class AnswerReader:
 
     def _say_certain(self, marks: tuple[str, ...], pieces: list[Piece], *, is_thought: bool = False) -> bool:
         """Give out what cannot be the beginning of a mark, nor white space before one."""
-        keep = max((_overlap(self._held, mark) for mark in marks), default=0)
+        keep = max((overlap(self._held, mark) for mark in marks), default=0)
         sure = self._held[: len(self._held) - keep]
         if marks:
             sure = sure.rstrip()
@@ -267,21 +267,12 @@ class _OpenScanner(CallScanner):
     """A call whose outer brace is ours: it ends with the arguments."""
 
     def feed(self, text: str) -> str:
-        rest = ""
         for at, char in enumerate(text):
             super().feed(char)
             if self._is_closed():
-                CallScanner.feed(self, "}")
+                super().feed("}")
                 return text[at + 1 :]
-        return rest
+        return ""
 
     def _is_closed(self) -> bool:
         return bool(self._arguments) and self._depth == 0 and self._arguments.endswith("}")
-
-
-def _overlap(text: str, mark: str) -> int:
-    """Length of the longest end of `text` that is a beginning of `mark`."""
-    for length in range(min(len(text), len(mark) - 1), 0, -1):
-        if mark.startswith(text[-length:]):
-            return length
-    return 0

@@ -38,11 +38,6 @@ def json_shape(schema: Mapping[str, Any] | bool) -> str:
     return str(LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=_JSON_OPTIONS))
 
 
-def any_object() -> str:
-    """The grammar of any JSON object."""
-    return json_shape({"type": "object"})
-
-
 def gbnf_shape(text: str) -> str:
     """The grammar that llama.cpp's GBNF describes. Raises ShapeError."""
     try:

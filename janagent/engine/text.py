@@ -48,14 +48,14 @@ class TextStream:
             self._held = ""
             text = text[: min(found)]
         else:
-            keep = max(_overlap(text, stop) for stop in self._stops)
+            keep = max(overlap(text, stop) for stop in self._stops)
             self._held = text[len(text) - keep :]
             text = text[: len(text) - keep]
         self.emitted_chars += len(text)
         return text
 
 
-def _overlap(text: str, stop: str) -> int:
+def overlap(text: str, stop: str) -> int:
     """Length of the longest end of `text` that is a beginning of `stop`, shorter than `stop`."""
     first = stop[0]
     at = text.find(first, max(0, len(text) - len(stop) + 1))

@@ -68,11 +68,6 @@ class Toolbox:
     """Names of which one must be called; empty: the model is free."""
     may_call_several: bool = True
 
-    @property
-    def names(self) -> list[str]:
-        """Of all functions."""
-        return [tool["function"]["name"] for tool in self.tools]
-
     def forcing_schema(self) -> dict[str, Any] | None:
         """The JSON schema of an answer that is a call, or several; None where the model is free."""
         if not self.forced:

@@ -28,16 +28,15 @@ class ShapeMaker:
         wishes = (body.response_format, body.grammar, body.json_schema)
         if forced is None and all(wish is None for wish in wishes):
             return None
-        grammar, param = await asyncio.to_thread(self._compile, body, forced)
-        return grammar if param else None
+        return await asyncio.to_thread(self._compile, body, forced) or None
 
     def walk(self, grammar: str) -> "Walk":
         """The beginning of one answer in a shape that was prepared."""
         assert self._shapes is not None
         return self._shapes.walk(grammar)
 
-    def _compile(self, body: SamplingBody, forced: Mapping[str, Any] | None) -> tuple[str, str]:
-        """(grammar, the field it comes from); both empty for free text."""
+    def _compile(self, body: SamplingBody, forced: Mapping[str, Any] | None) -> str:
+        """Empty for free text."""
         from janagent.engine import shapes
 
         param = ""
@@ -55,10 +54,11 @@ class ShapeMaker:
         except shapes.ShapeError as error:
             param = param or ("grammar" if body.grammar else "response_format")
             raise RequestError(f"{param}: {error}", param=param, code="invalid_value") from error
-        return grammar, param
+        return grammar
 
 
 def _grammar(body: SamplingBody, shapes: Any) -> tuple[str, str]:
+    """(grammar, the field it comes from); both empty for free text."""
     wanted = body.response_format or {}
     kind = wanted.get("type", "text")
     shaped = [name for name in ("grammar", "json_schema") if getattr(body, name) is not None]
