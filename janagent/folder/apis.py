@@ -10,13 +10,19 @@ from urllib.parse import urlsplit
 
 from janagent.folder.manifest import ImportFormat, Manifest
 
-_REFERENCES = ("${", "file:", "keyring:")
+VARIABLE, FILE, KEYRING = "${", "file:", "keyring:"
+"""What an `API-KEY` begins with that says where the key is; `remote.keys` looks there."""
+
+
+def is_literal(reference: str) -> bool:
+    """Whether an `API-KEY` is the key itself, and so a secret."""
+    return not reference.startswith((VARIABLE, FILE, KEYRING))
 
 
 def api_doubts(manifest: Manifest, path: str, *, is_open: bool) -> Iterator[str]:
     """Warnings about a remote model's manifest, whose file is at `path`. `is_open`: others may read it."""
     init, origin = manifest.init, manifest.origin or ""
-    if init.api_key and not init.api_key.startswith(_REFERENCES) and is_open:
+    if init.api_key and is_literal(init.api_key) and is_open:
         yield (
             "API-KEY: the key is in this file, and others on this machine may read it: "
             f"chmod 600 {shlex.quote(path)}"

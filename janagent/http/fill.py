@@ -10,7 +10,7 @@ _SILENCED_BY: Mapping[str, tuple[str, ...]] = {"max_tokens": ("max_completion_to
 """A default is not filled in when the request speaks under one of these other names."""
 _LIMIT = "token_limit"
 """The manifest's name for max_tokens: who knows it from there may say it here."""
-_LIMITS = ("max_tokens", "max_completion_tokens")
+_LIMITS = ("max_tokens", *_SILENCED_BY["max_tokens"])
 INIT_FIELDS = frozenset(
     str(field.validation_alias or name)
     for name, field in InitParameters.model_fields.items()

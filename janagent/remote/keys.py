@@ -21,6 +21,8 @@ from contextlib import suppress
 from pathlib import Path
 from shlex import quote
 
+from janagent.folder.apis import FILE, KEYRING, VARIABLE
+
 LONGEST_FILE_BYTES = 4 << 10
 LOOKUP_LIMIT_S = 15.0
 """A locked keyring asks its owner; a request cannot wait for longer."""
@@ -29,7 +31,6 @@ _WRITTEN_S = 0.1
 OWN_PREFIX = "JANAGENT_"
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _ENDINGS = ("_KEY", "_TOKEN")
-_FILE, _KEYRING = "file:", "keyring:"
 _USABLE = re.compile(r"[!-~]+")
 
 
@@ -41,19 +42,14 @@ class KeyProblem(Exception):
     """The key is not to be had. The message says what to do."""
 
 
-def is_literal(reference: str) -> bool:
-    """Whether it is the key itself, and so a secret."""
-    return not reference.startswith(("${", _FILE, _KEYRING))
-
-
 async def resolve(reference: str, *, environ: Mapping[str, str] = os.environ) -> str:
     """The key, visible ASCII. Raises KeyProblem."""
-    if reference.startswith(_KEYRING):
-        return await _apart(reference, lambda: _from_keyring(reference.removeprefix(_KEYRING)))
-    if reference.startswith("${"):
+    if reference.startswith(KEYRING):
+        return await _apart(reference, lambda: _from_keyring(reference.removeprefix(KEYRING)))
+    if reference.startswith(VARIABLE):
         return _from_variable(reference, environ)
-    if reference.startswith(_FILE):
-        return await _apart(reference, lambda: _from_settled_file(reference.removeprefix(_FILE)))
+    if reference.startswith(FILE):
+        return await _apart(reference, lambda: _from_settled_file(reference.removeprefix(FILE)))
     return _usable(reference.strip(), "API-KEY")
 
 

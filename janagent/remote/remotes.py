@@ -7,8 +7,8 @@ kept alive per origin. Knows nothing of requests (`client` does) and decides not
 import asyncio
 import logging
 from collections.abc import Callable
-from types import SimpleNamespace, TracebackType
-from typing import Any, Self
+from types import TracebackType
+from typing import Self
 
 import aiohttp
 
@@ -22,7 +22,7 @@ from janagent.remote.address import Address, address_of
 from janagent.remote.client import Remote, RemoteClient
 from janagent.remote.faults import KEY_MISSING
 from janagent.remote.keys import KeyProblem, resolve
-from janagent.remote.sending import Trip
+from janagent.remote.sending import tracing
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ class Remotes:
                     headers={"User-Agent": f"janagent/{__version__}"},
                     cookie_jar=aiohttp.DummyCookieJar(),
                     read_bufsize=READ_BYTES,
-                    trace_configs=[_tracing()],
+                    trace_configs=[tracing()],
                     trust_env=False,  # see janagent.network
                 )
             return self._session
@@ -106,15 +106,3 @@ async def _check_key(reference: str | None, address: Address) -> None:
         await resolve(reference)
     elif address.needs_key:
         raise KeyProblem(f"{address.host} lets nobody in without a key: set API-KEY in the manifest")
-
-
-def _tracing() -> aiohttp.TraceConfig:
-    """Tells each `Trip` whether it went out on a connection that had been kept."""
-
-    async def reused(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: Any) -> None:
-        trip: Trip = context.trace_request_ctx
-        trip.is_reused = True
-
-    config = aiohttp.TraceConfig()
-    config.on_connection_reuseconn.append(reused)
-    return config

@@ -9,7 +9,8 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from types import SimpleNamespace
+from typing import Any, Final
 
 import aiohttp
 from yarl import URL
@@ -37,8 +38,21 @@ class Trip:
     """It went out on a connection that was kept from an earlier one."""
 
 
+def tracing() -> aiohttp.TraceConfig:
+    """Tells each `Trip` whether it went out on a connection that had been kept."""
+
+    async def reused(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: Any) -> None:
+        trip: Trip = context.trace_request_ctx
+        trip.is_reused = True
+
+    config = aiohttp.TraceConfig()
+    config.on_connection_reuseconn.append(reused)
+    return config
+
+
 class Sender:
-    """Requests to one origin, called `host` in messages, which may be silent for `stall_s`."""
+    """Requests to one origin, called `host` in messages, which may be silent for `stall_s`. The session must
+    have been made with `tracing`."""
 
     def __init__(self, session: aiohttp.ClientSession, *, host: str, stall_s: float) -> None:
         self._session = session

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from janagent.folder.apis import is_literal
 from janagent.remote import keys
-from janagent.remote.keys import KeyProblem, is_literal, resolve
+from janagent.remote.keys import KeyProblem, resolve
 
 
 async def test_a_literal_is_the_key() -> None:

@@ -10,7 +10,7 @@ import pytest
 from yarl import URL
 
 from janagent.remote import sending
-from janagent.remote.sending import Sender, Trip
+from janagent.remote.sending import Sender, tracing
 from janagent.upstream import EngineLost
 
 
@@ -34,14 +34,7 @@ async def silent() -> AsyncIterator[int]:
 
 @asynccontextmanager
 async def sender(*, stall_s: float = 60.0) -> AsyncIterator[Sender]:
-    trace = aiohttp.TraceConfig()
-
-    async def reused(_session: object, context: object, _params: object) -> None:
-        trip: Trip = context.trace_request_ctx  # type: ignore[attr-defined]
-        trip.is_reused = True
-
-    trace.on_connection_reuseconn.append(reused)
-    async with aiohttp.ClientSession(trace_configs=[trace]) as session:
+    async with aiohttp.ClientSession(trace_configs=[tracing()]) as session:
         yield Sender(session, host="far", stall_s=stall_s)
 
 
