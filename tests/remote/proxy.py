@@ -2,24 +2,24 @@
 
 import asyncio
 import base64
-import threading
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import urlsplit
 
-LIMIT_S = 30.0
+from tests.threaded import Threaded
+
 _ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
 
-class Proxy:
-    """A context manager. It runs on an event loop of its own thread, as `Upstream` does.
+class Proxy(Threaded):
+    """A context manager.
 
     `login` is `user:password`, "" for everybody; `refuses` is a status for all; `routes` leads names that
     are not to be looked up, such as `api.openai.com:443`, to a port of this machine.
     """
 
     def __init__(self, *, login: str = "", refuses: int = 0, routes: Mapping[str, int] | None = None) -> None:
+        super().__init__()
         self.asked: list[str] = []
         """`CONNECT host:port` or `POST http://...` of each request that was let through."""
         self.passed = bytearray()
@@ -28,35 +28,17 @@ class Proxy:
         self._login = login
         self._refuses = refuses
         self._routes = routes or {}
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._tasks: set[asyncio.Task[Any]] = set()
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        self._run(self._start())
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._run(self._stop())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(LIMIT_S)
-        self._loop.close()
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def _run(self, coro: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(coro, self._loop).result(LIMIT_S)
-
-    async def _start(self) -> None:
+    async def start(self) -> None:
         self._server = await asyncio.start_server(self._handle, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
 
-    async def _stop(self) -> None:
+    async def stop(self) -> None:
         self._server.close()
         for task in self._tasks:
             task.cancel()

@@ -1,7 +1,4 @@
-"""A remote API for tests: OpenAI's and Azure's shapes on loopback, and whatever misbehaviour a test wants.
-
-It runs on an event loop of its own thread, so that a daemon and a test that blocks can both talk to it.
-"""
+"""A remote API for tests: OpenAI's and Azure's shapes on loopback, and whatever misbehaviour a test wants."""
 
 import asyncio
 import json
@@ -9,16 +6,16 @@ import ssl
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from aiohttp import web
+
+from tests.threaded import Threaded
 
 Body = dict[str, Any]
 Handler = Callable[[web.Request, Body], Awaitable[web.StreamResponse]]
 KEY = "sk-test-Xy7Zw9Qv3Rt5"
 """What the upstream wants to see, and nobody else may."""
-LOOP_LIMIT_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -35,12 +32,13 @@ class Call:
     """Address and port of the other end: the same again means a kept connection."""
 
 
-class Upstream:
+class Upstream(Threaded):
     """A context manager. `calls` holds what came; `answer` may be replaced by a test's own handler."""
 
     def __init__(
         self, *, key: str | None = None, tls: ssl.SSLContext | None = None, prefix: str = ""
     ) -> None:
+        super().__init__()
         self.key = key
         self.calls: list[Call] = []
         self.answer: Handler = plain
@@ -48,22 +46,7 @@ class Upstream:
         """Released for each request whose client left before the end."""
         self._tls = tls
         self._prefix = prefix
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self.port = 0
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        self._run(self._start())
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._run(self._runner.cleanup())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(LOOP_LIMIT_S)
-        self._loop.close()
 
     @property
     def url(self) -> str:
@@ -74,10 +57,12 @@ class Upstream:
     def last(self) -> Call:
         return self.calls[-1]
 
-    def _run(self, coro: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(coro, self._loop).result(LOOP_LIMIT_S)
+    async def stop(self) -> None:
+        """No more answers."""
+        await self._runner.cleanup()
 
-    async def _start(self) -> None:
+    async def start(self) -> None:
+        """On `port`, or a free one."""
         app = web.Application(client_max_size=64 << 20)
         app.router.add_route("*", "/{path:.*}", self._handle)
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1, access_log=None)
