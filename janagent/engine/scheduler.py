@@ -39,6 +39,9 @@ _GATHER_MAX_S = 0.004
 #: how long a token may wait for the next one, so that both wake the readers once: nobody reads faster, and
 #: each waking takes the cores from llama.cpp's threads
 _PACE_S = 0.01
+#: how long the decode thread stands back after the first token of an answer: llama.cpp's threads hold every
+#: core, and that token has the loop, the daemon and the client to pass before anybody sees it
+_STAND_BACK_S = 0.001
 
 Update = tuple[Generation, Progress]
 
@@ -328,6 +331,8 @@ class Scheduler:
         self._held += updates
         if time.monotonic() >= self._held_until_s or any(map(_is_urgent, updates)):
             self._flush()
+        if any(generation.n_generated == 1 for generation, _ in updates):
+            time.sleep(_STAND_BACK_S)
 
     def _flush(self) -> None:
         """Hand over what is held; the next decode overlaps with the writing."""
