@@ -14,6 +14,7 @@ import llama_cpp
 import numpy as np
 import numpy.typing as npt
 
+from janagent.engine.drafts import MAX_OUTPUTS
 from janagent.engine.model import LoadError, Model, Tokens, pointer
 
 _KV_TYPES = {
@@ -78,6 +79,8 @@ class Context:
             llama_cpp.llama_model_is_recurrent(model.handle) or llama_cpp.llama_model_is_hybrid(model.handle)
         )
         """Whether a sequence can be cut anywhere; a recurrent state is that of its last token alone."""
+        self.can_draft = self.can_cut and self._n_window <= 0
+        """Whether tokens that turned out wrong can be taken back; a sliding window has forgotten for them."""
         self._token = np.zeros(n_batch, dtype=np.int32)
         self._position = np.zeros(n_batch, dtype=np.int32)
         self._output = np.zeros(n_batch, dtype=np.int8)
@@ -244,9 +247,10 @@ def open_context(model: Model, options: ContextOptions) -> Context:
     parameters.n_seq_max = options.n_seq_max
     parameters.n_threads = options.n_threads
     parameters.n_threads_batch = options.n_threads
-    # One output for each sequence is all a chat step asks for; room for more would be logits never computed,
-    # n_batch * n_vocab floats of them.
-    parameters.n_outputs_max = options.n_batch if options.embeddings else options.n_seq_max
+    # The next token of each sequence and of its draft is all a chat step asks for; room for more would be
+    # logits never computed, n_batch * n_vocab floats of them.
+    n_outputs = max(options.n_seq_max, MAX_OUTPUTS)
+    parameters.n_outputs_max = options.n_batch if options.embeddings else min(n_outputs, options.n_batch)
     # A part for each sequence in the chat context: see `table`. Embeddings share one, as they come and go.
     parameters.kv_unified = options.embeddings
     parameters.no_perf = True

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from janagent.engine.drafts import NOTHING, Draft, Evidence
 from janagent.engine.model import Tokens
 from janagent.engine.retained import alike
 from janagent.engine.sampling import Sampler
@@ -26,8 +27,9 @@ class Slot:
     """One sequence of the cache.
 
     `tokens[:n_past]` is what the cache holds for it, the `n_pending` after them are in the batch being
-    decoded. `batch_index` is where its logits come out, -1 when this batch brings it none. While `source` is
-    set, the slot waits for that one to have prefilled the `n_shared` tokens which both prompts begin with.
+    decoded, the last of which are its `draft`, as much as was tried of its `guess`. `batch_index` is where
+    its logits come out (with a draft, the first of them), -1 when this batch brings it none. While `source`
+    is set, the slot waits for that one to have prefilled the `n_shared` tokens which both prompts begin with.
     """
 
     seq_id: int
@@ -38,6 +40,9 @@ class Slot:
     next_token: int = -1
     n_pending: int = 0
     batch_index: int = -1
+    guess: Draft = NOTHING
+    draft: Tokens = field(default_factory=lambda: NOTHING.tokens)
+    evidence: Evidence = field(default_factory=Evidence)
     last_used: int = 0
     since_s: float = 0.0
     source: "Slot | None" = None
@@ -65,6 +70,18 @@ class Slot:
         self.tokens[self.n_past : self.n_past + n] = tokens
         self.n_pending = n
         self.batch_index = batch_index
+
+    def judge_guess(self, n_right: int) -> None:
+        """Note what became of the guess: `n_right` tokens of the draft came true. One that was not tried is
+        judged by the next token alone."""
+        tokens, run = self.guess
+        if not tokens.size:
+            return
+        if not self.draft.size:
+            n_right = int(self.next_token == tokens[0])
+            self.evidence.saw(run, n_right=n_right, was_wrong=not n_right)
+        else:
+            self.evidence.saw(run, n_right=n_right, was_wrong=n_right < self.draft.size)
 
     def commit(self) -> None:
         """The batch is in the cache."""

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from janagent.engine.context import Context
+from janagent.engine.drafts import Evidence
 from janagent.engine.model import Tokens
 from janagent.engine.retained import Match, Retained
 from janagent.engine.sampling import open_sampler
@@ -90,6 +91,7 @@ class SlotTable:
             keep = self._put_back(slot, match)
         self._trim(slot, keep=keep)
         slot.next_token = -1
+        slot.evidence = Evidence()
         slot.since_s = time.monotonic()
         slot.sampler = open_sampler(
             generation.sampling,
@@ -129,6 +131,10 @@ class SlotTable:
             if self._close_gap(active):
                 active.sort(key=lambda slot: slot.seq_id)
         return active
+
+    def cut(self, slot: Slot, *, keep: int) -> None:
+        """Drop what the cache holds for a slot beyond its first `keep` tokens."""
+        self._trim(slot, keep=keep)
 
     def forget(self, slot: Slot) -> None:
         """Drop what the cache holds for a slot."""
