@@ -21,6 +21,7 @@ from janagent.children.exits import ExitKind as ChildExit
 from janagent.children.logs import LogRing
 from janagent.children.pool import EnginePool
 from janagent.children.spawn import Child
+from janagent.config import Settings
 from janagent.core import events as ev
 from janagent.core.actions import (
     DiscardFetch,
@@ -91,6 +92,7 @@ class Executor:
         post: Callable[[ev.Event], None],
         logs_of: Callable[[str], LogRing],
         queue_limit: int,
+        media: wire.MediaRules,
         fetchers: Fetchers,
         remotes: Remotes,
     ) -> None:
@@ -102,6 +104,7 @@ class Executor:
         self._post = post
         self._logs_of = logs_of
         self._queue_limit = queue_limit
+        self._media = media
         self._running: dict[int, Running] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._totals = Totals()
@@ -197,7 +200,7 @@ class Executor:
     async def _live(self, running: Running) -> ev.EngineExited:
         """Spawn, follow the status pipe, wait for the end: the whole life of one engine process."""
         action = running.action
-        spec = engine_spec(action, running.socket_path, queue_limit=self._queue_limit)
+        spec = engine_spec(action, running.socket_path, queue_limit=self._queue_limit, media=self._media)
         log.info("starting engine %d for %s", action.engine, action.entry.id)
         logs = self._logs_of(action.entry.key)
         logs.add(f"janagent: starting engine {action.engine} for {spec.model_path}")
@@ -291,7 +294,9 @@ class Executor:
         remove_empty_folders(self._models / parent(action.key), models=self._models)  # its parts kept it
 
 
-def engine_spec(action: StartEngine, socket_path: Path, *, queue_limit: int) -> wire.EngineSpec:
+def engine_spec(
+    action: StartEngine, socket_path: Path, *, queue_limit: int, media: wire.MediaRules
+) -> wire.EngineSpec:
     """What a worker is told, from a plan and the files it is about."""
     plan, init = action.plan, action.plan.init
     return wire.EngineSpec(
@@ -311,7 +316,17 @@ def engine_spec(action: StartEngine, socket_path: Path, *, queue_limit: int) -> 
         user_prompt=init.user_prompt,
         ai_prompt=init.ai_prompt,
         embedding=init.embedding is not False,
+        media=media,
         queue_limit=queue_limit,
+    )
+
+
+def media_rules(settings: Settings) -> wire.MediaRules:
+    """What the settings say of pictures and sounds."""
+    return wire.MediaRules(
+        urls=settings.picture_urls,
+        private_urls=settings.picture_urls_private,
+        max_bytes=settings.max_picture_bytes,
     )
 
 

@@ -6,7 +6,7 @@ with one `call_soon_threadsafe` a step. It must not know HTTP, JSON or chat temp
 
 A step, numbered as in `_step`:
 1. drop cancelled answers and give free slots to waiting requests, in turn;
-2. fill the batch: one token for each answering slot, prompt chunks for the others;
+2. feed a medium, fill the batch: one token for each answering slot, prompt chunks for the others;
 3. decode;
 4. sample, turn tokens into text, find the ends;
 5. hand all of it to the loop.
@@ -21,6 +21,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from janagent.engine.context import Context, Decoded
+from janagent.engine.feeding import next_to_see, prefill_medium
 from janagent.engine.sampling import ShapeLost, chances
 from janagent.engine.slots import Slot, share_budget
 from janagent.engine.table import SlotTable
@@ -228,10 +229,15 @@ class Scheduler:
         active = self._slots.active()
         if not active:
             return
+        if (seen := self._feed_medium(active)) is not Decoded.OK:
+            self._recover(seen, active)
+            return
         started_s = time.perf_counter()
         n_prefill = self._fill_batch(active)
         if n_prefill:
             self._flush()  # this step may take long
+        if not self._context.n_tokens:
+            return
         result = self._context.decode()
         if result is not Decoded.OK:
             self._recover(result, active)
@@ -247,24 +253,37 @@ class Scheduler:
                 self._take_token(slot, updates)
         self._deliver(updates)
 
+    def _feed_medium(self, active: list[Slot]) -> Decoded:
+        """(2) Embeddings cannot share a batch with tokens."""
+        if (slot := next_to_see(active)) is None:
+            return Decoded.OK
+        self._flush()
+        self.steps += 1
+        is_alone = all(other.n_prefill for other in active)
+        return prefill_medium(self._context, slot, at_most=self._chunk_size(is_alone=is_alone))
+
+    def _chunk_size(self, *, is_alone: bool) -> int:
+        """How many prompt tokens one step may take."""
+        limit_s, least = (_CHUNK_S, 2 * _MIN_CHUNK) if is_alone else (_STALL_S, _MIN_CHUNK)
+        return max(least, int(limit_s / self._prefill_token_s))
+
     def _fill_batch(self, active: list[Slot]) -> int:
         """(2) Returns the number of prompt tokens in the batch."""
         context = self._context
         context.clear_batch()
-        prefilling = [slot for slot in active if slot.n_prefill]
-        n_answering = len(active) - len(prefilling)
+        prefilling = [slot for slot in active if slot.n_text]
+        n_answering = sum(not slot.n_prefill for slot in active)
         shares: dict[int, int] = {}
         if prefilling:
-            limit_s, least = (_STALL_S, _MIN_CHUNK) if n_answering else (_CHUNK_S, 2 * _MIN_CHUNK)
-            budget = min(context.room - n_answering, max(least, int(limit_s / self._prefill_token_s)))
-            sizes = share_budget([slot.n_prefill for slot in prefilling], budget)
+            budget = min(context.room - n_answering, self._chunk_size(is_alone=not n_answering))
+            sizes = share_budget([slot.n_text for slot in prefilling], budget)
             shares = {slot.seq_id: size for slot, size in zip(prefilling, sizes, strict=True)}
         for slot in active:  # in the order of their sequences, as llama.cpp wants them
             slot.batch_index = -1
             if not slot.n_prefill:
-                index = context.add_token(slot.next_token, position=slot.n_past, seq_id=slot.seq_id)
+                index = context.add_token(slot.next_token, position=slot.position, seq_id=slot.seq_id)
                 slot.put(slot.next_token, batch_index=index)
-            elif shares[slot.seq_id]:
+            elif shares.get(slot.seq_id):
                 self._add_chunk(slot, shares[slot.seq_id])
         return context.n_tokens - n_answering
 
@@ -273,7 +292,7 @@ class Scheduler:
         prompt = slot.generation.prompt
         chunk = prompt[slot.n_past : slot.n_past + size]
         is_last = slot.n_past + size == prompt.size
-        index = self._context.add_tokens(chunk, position=slot.n_past, seq_id=slot.seq_id, want_last=is_last)
+        index = self._context.add_tokens(chunk, position=slot.position, seq_id=slot.seq_id, want_last=is_last)
         slot.put(chunk, batch_index=index if is_last else -1)
 
     def _recover(self, result: Decoded, active: list[Slot]) -> None:

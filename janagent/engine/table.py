@@ -15,6 +15,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from janagent.engine.context import Context
+from janagent.engine.media import position_of, whole_runs
 from janagent.engine.sampling import open_sampler
 from janagent.engine.slots import Slot, choose_slot, common_prefix
 from janagent.engine.work import Generation
@@ -74,6 +75,7 @@ class SlotTable:
         for waiting in self._slots:
             if waiting.source is slot:  # its last moment
                 self._take_shared(waiting, slot)
+        slot.generation = generation
         self._trim(slot, keep=keep)
         slot.next_token = -1
         slot.since_s = time.monotonic()
@@ -85,7 +87,6 @@ class SlotTable:
             walk=generation.walk,
             reports_logits=generation.top_logprobs is not None,
         )
-        slot.generation = generation
         slot.source, slot.n_shared = source, n_shared
         generation.n_cached = slot.n_past
         if source is not None and slot.is_source_due:
@@ -132,7 +133,10 @@ class SlotTable:
         generation.n_cached = slot.n_past
 
     def _trim(self, slot: Slot, *, keep: int) -> None:
-        slot.n_past = self._context.trim(slot.seq_id, keep=keep)
+        media = slot.generation.media if slot.generation is not None else ()
+        keep = whole_runs(media, keep)
+        kept = self._context.trim(slot.seq_id, keep=position_of(media, keep))
+        slot.n_past = keep if kept else 0
         slot.n_pending = 0
 
     def _close_gap(self, active: list[Slot]) -> bool:

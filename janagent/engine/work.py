@@ -7,11 +7,12 @@ decode thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
+from janagent.engine.media import Placed
 from janagent.engine.model import Tokens
 from janagent.engine.sampling import Sampling, TokenChances
 from janagent.engine.text import TextStream
@@ -47,7 +48,10 @@ class Progress(NamedTuple):
 
 @dataclass(eq=False, kw_only=True)
 class Generation:
-    """One answer (one choice) to generate from `prompt`. `receive` is called on the loop thread."""
+    """One answer (one choice) to generate from `prompt`. `receive` is called on the loop thread.
+
+    Where `media` stand in the prompt, it has ids that are no tokens.
+    """
 
     prompt: Tokens
     max_tokens: int
@@ -56,6 +60,7 @@ class Generation:
     receive: Callable[[Progress], None]
     top_logprobs: int | None = None
     walk: Walk | None = None
+    media: Sequence[Placed] = ()
     shown: Mapping[int, bytes] = field(default_factory=dict)
     """Control tokens whose text counts for once."""
 
