@@ -93,6 +93,7 @@ class Executor:
         logs_of: Callable[[str], LogRing],
         queue_limit: int,
         media: wire.MediaRules,
+        prompt_cache_bytes: int,
         fetchers: Fetchers,
         remotes: Remotes,
     ) -> None:
@@ -105,6 +106,7 @@ class Executor:
         self._logs_of = logs_of
         self._queue_limit = queue_limit
         self._media = media
+        self._prompt_cache_bytes = prompt_cache_bytes
         self._running: dict[int, Running] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._totals = Totals()
@@ -200,7 +202,13 @@ class Executor:
     async def _live(self, running: Running) -> ev.EngineExited:
         """Spawn, follow the status pipe, wait for the end: the whole life of one engine process."""
         action = running.action
-        spec = engine_spec(action, running.socket_path, queue_limit=self._queue_limit, media=self._media)
+        spec = engine_spec(
+            action,
+            running.socket_path,
+            media=self._media,
+            queue_limit=self._queue_limit,
+            prompt_cache_bytes=self._prompt_cache_bytes,
+        )
         log.info("starting engine %d for %s", action.engine, action.entry.id)
         logs = self._logs_of(action.entry.key)
         logs.add(f"janagent: starting engine {action.engine} for {spec.model_path}")
@@ -295,7 +303,12 @@ class Executor:
 
 
 def engine_spec(
-    action: StartEngine, socket_path: Path, *, queue_limit: int, media: wire.MediaRules
+    action: StartEngine,
+    socket_path: Path,
+    *,
+    media: wire.MediaRules,
+    queue_limit: int,
+    prompt_cache_bytes: int,
 ) -> wire.EngineSpec:
     """What a worker is told, from a plan and the files it is about."""
     plan, init = action.plan, action.plan.init
@@ -318,6 +331,7 @@ def engine_spec(
         embedding=init.embedding is not False,
         media=media,
         queue_limit=queue_limit,
+        prompt_cache_bytes=prompt_cache_bytes,
     )
 
 

@@ -61,6 +61,7 @@ async def bench(models: Path, *, argv: tuple[str, ...] = ODD_ENGINE) -> AsyncIte
             logs_of=lambda _key: made.logs,
             queue_limit=8,
             media=MediaRules(),
+            prompt_cache_bytes=0,
             fetchers=Fetchers(
                 models=models,
                 hub_endpoint=None,

@@ -52,7 +52,8 @@ class EngineSpec(Wire):
     All sizes that depend on the machine are already decided by the daemon. `ctx_len` is tokens of one
     conversation; the KV cache is made for `n_parallel` of them. `None` in a prompt piece means not set.
     A reader that takes no byte for `reader_stall_s` is cut; the daemon, which sees the client itself, cuts
-    long before that.
+    long before that. `prompt_cache_bytes` is what finished conversations may take beside the KV cache, as
+    long as nobody else needs that memory.
     """
 
     socket_path: str
@@ -73,6 +74,7 @@ class EngineSpec(Wire):
     embedding: bool = True
     media: MediaRules = MediaRules()
     queue_limit: int = Field(default=256, ge=0)
+    prompt_cache_bytes: int = Field(default=2_000_000_000, ge=0)
     reader_stall_s: float = Field(default=600.0, gt=0)
 
 

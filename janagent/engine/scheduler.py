@@ -22,6 +22,7 @@ from typing import Protocol
 
 from janagent.engine.context import Context, Decoded
 from janagent.engine.feeding import next_to_see, prefill_medium
+from janagent.engine.retained import Retained
 from janagent.engine.sampling import ShapeLost, chances
 from janagent.engine.slots import Slot, share_budget
 from janagent.engine.table import SlotTable
@@ -74,6 +75,7 @@ class Scheduler:
         ctx_len: int,
         queue_limit: int,
         on_broken: Callable[[str], None],
+        retained: Retained | None = None,
     ) -> None:
         self._context = context
         self._model = context.model
@@ -81,7 +83,7 @@ class Scheduler:
         self._ctx_len = ctx_len
         self._queue_limit = queue_limit
         self._on_broken = on_broken
-        self._slots = SlotTable(context, n_slots=n_slots, ctx_len=ctx_len)
+        self._slots = SlotTable(context, n_slots=n_slots, ctx_len=ctx_len, retained=retained)
         self._waiting: collections.deque[Request] = collections.deque()
         self._changed = threading.Condition()
         self._stopping = False
@@ -338,7 +340,7 @@ class Scheduler:
         self.completion_tokens += 1
         if finish is not None:
             self._release(slot)
-        reports = _ready_reports(generation, finish) if generation.unsent else ()
+        reports = generation.ready_reports(finish) if generation.unsent else ()
         if text or finish is not None or reports:
             updates.append((generation, Progress(text, finish, reports)))
 
@@ -384,17 +386,3 @@ def _hand_over(updates: list[Update]) -> None:
     for generation, progress in updates:
         if not generation.cancelled:
             generation.receive(progress)
-
-
-def _ready_reports(generation: Generation, finish: Finish | None) -> tuple[TokenReport, ...]:
-    """The token reports whose text is out; those of a stop string are dropped with it."""
-    stream, unsent = generation.text, generation.unsent
-    if finish is not None and not stream.stopped:
-        ready = len(unsent)
-    else:
-        ready = 0
-        while ready < len(unsent) and unsent[ready].at_char < stream.emitted_chars:
-            ready += 1
-    reports = tuple(unsent[:ready])
-    del unsent[:ready]
-    return reports

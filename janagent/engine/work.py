@@ -71,6 +71,19 @@ class Generation:
     n_cached: int = 0
     unsent: list[TokenReport] = field(default_factory=list)
 
+    def ready_reports(self, finish: Finish | None) -> tuple[TokenReport, ...]:
+        """Take the token reports whose text is out; those of a stop string are dropped with it."""
+        stream, unsent = self.text, self.unsent
+        if finish is not None and not stream.stopped:
+            ready = len(unsent)
+        else:
+            ready = 0
+            while ready < len(unsent) and unsent[ready].at_char < stream.emitted_chars:
+                ready += 1
+        reports = tuple(unsent[:ready])
+        del unsent[:ready]
+        return reports
+
 
 @dataclass(eq=False, kw_only=True)
 class Request:
