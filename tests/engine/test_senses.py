@@ -249,6 +249,21 @@ async def test_pictures_whose_positions_are_a_grid_are_shared_and_gone_on_from(t
                 assert likelihoods(one) == pytest.approx(likelihoods(cold), abs=2e-3)
 
 
+async def test_a_grid_comes_back_from_what_is_kept_of_finished_conversations(tmp_path: Path) -> None:
+    model = write_gridded_model(tmp_path / "m.gguf", chat_template=CHATML)
+    projector = write_gridded(tmp_path / "p.gguf")
+    with Engine() as engine:
+        engine.start(model, projector_path=str(projector), ctx_len=512, n_parallel=1, n_threads=1)
+        async with client_of(engine) as client:
+            question = shown("Look:", picture(1, width=300, height=200), "What is it?")
+            await look(client, question)
+            await look(client, user("Something else, long enough to be worth its own place in the cache."))
+            back = await look(client, [*question, *user("Well?")])
+            cold = await look(client, [*question, *user("Well?")], seed=1)
+            assert cached(back) > 80
+            assert likelihoods(back) == pytest.approx(likelihoods(cold), abs=2e-3)
+
+
 async def test_pictures_that_are_seen_at_once_are_whole_or_refused(files: Path, tmp_path: Path) -> None:
     """Gemma 3."""
     projector = write_whole(tmp_path / "p.gguf")
