@@ -204,6 +204,11 @@ class Settings(BaseSettings):
 
     notifications: bool = Field(True, description="desktop notifications from the tray")
     uploads: bool = Field(True, description="models may be added through the dashboard")
+    picture_urls: bool = Field(False, description="fetch pictures that a request names by their http address")
+    picture_urls_private: bool = Field(
+        False, description="such addresses may be of this machine and its network"
+    )
+    max_picture_bytes: Size = Field(20 * 2**20, description="largest picture or sound in a request")
     max_body_bytes: Size = Field(64 * 2**20, description="largest request body")
     log_level: LogLevel = Field(LogLevel.INFO, description="debug, info, warning or error")
 

@@ -30,21 +30,26 @@ class Filled(NamedTuple):
 def fill(context: Context, active: Sequence[Slot], *, prefill_token_s: float, costs: Costs) -> Filled:
     """Fill the batch for the slots of `active`, in the order of their sequences, as llama.cpp wants them."""
     context.clear_batch()
-    prefilling = [slot for slot in active if slot.n_prefill]
-    n_answers = len(active) - len(prefilling)
-    if not prefilling:
+    n_answers = sum(not slot.n_prefill for slot in active)
+    if n_answers == len(active):
         return _add_answers(context, active, costs)
-    limit_s, least = (_STALL_S, MIN_CHUNK) if n_answers else (_CHUNK_S, 2 * MIN_CHUNK)
-    budget = min(context.room - n_answers, max(least, int(limit_s / prefill_token_s)))
-    sizes = share_budget([slot.n_prefill for slot in prefilling], budget)
+    prefilling = [slot for slot in active if slot.n_text]
+    budget = min(context.room - n_answers, chunk_size(prefill_token_s, is_alone=not n_answers))
+    sizes = share_budget([slot.n_text for slot in prefilling], budget)
     shares = {slot.seq_id: size for slot, size in zip(prefilling, sizes, strict=True)}
     for slot in active:
         slot.batch_index, slot.guess = -1, NOTHING
         if not slot.n_prefill:
             _add_answer(context, slot, 0)
-        elif shares[slot.seq_id]:
+        elif shares.get(slot.seq_id):
             _add_chunk(context, slot, shares[slot.seq_id])
     return Filled(context.n_tokens - n_answers, n_answers)
+
+
+def chunk_size(prefill_token_s: float, *, is_alone: bool) -> int:
+    """How many prompt tokens one step may take; `is_alone`: no answer waits for its end."""
+    limit_s, least = (_CHUNK_S, 2 * MIN_CHUNK) if is_alone else (_STALL_S, MIN_CHUNK)
+    return max(least, int(limit_s / prefill_token_s))
 
 
 def _add_answers(context: Context, active: Sequence[Slot], costs: Costs) -> Filled:
@@ -74,11 +79,11 @@ def _allowed(slot: Slot) -> int:
 def _add_answer(context: Context, slot: Slot, n_draft: int) -> None:
     slot.draft = slot.guess.tokens[:n_draft]
     if not n_draft:
-        index = context.add_token(slot.next_token, position=slot.n_past, seq_id=slot.seq_id)
+        index = context.add_token(slot.next_token, position=slot.position, seq_id=slot.seq_id)
         slot.put(slot.next_token, batch_index=index)
         return
     tokens = np.concatenate((np.array([slot.next_token], dtype=np.int32), slot.draft))
-    last = context.add_tokens(tokens, position=slot.n_past, seq_id=slot.seq_id, want_all=True)
+    last = context.add_tokens(tokens, position=slot.position, seq_id=slot.seq_id, want_all=True)
     slot.put(tokens, batch_index=last - n_draft)
 
 
@@ -88,5 +93,5 @@ def _add_chunk(context: Context, slot: Slot, size: int) -> None:
     prompt = slot.generation.prompt
     chunk = prompt[slot.n_past : slot.n_past + size]
     is_last = slot.n_past + size == prompt.size
-    index = context.add_tokens(chunk, position=slot.n_past, seq_id=slot.seq_id, want_last=is_last)
+    index = context.add_tokens(chunk, position=slot.position, seq_id=slot.seq_id, want_last=is_last)
     slot.put(chunk, batch_index=index if is_last else -1)

@@ -68,11 +68,12 @@ class ContextOptions:
 class Context:
     """A llama_context and a batch of numpy arrays that its C struct points into: filling it copies slices."""
 
-    def __init__(self, handle: Any, *, model: Model, n_batch: int) -> None:
+    def __init__(self, handle: Any, *, model: Model, n_batch: int, n_ubatch: int) -> None:
         self.handle = handle
         self.model = model
         self.memory: Any = llama_cpp.llama_get_memory(handle)
         self.n_batch = n_batch
+        self.n_ubatch = n_ubatch
         self.n_tokens = 0
         self._n_window = int(llama_cpp.llama_model_n_swa(model.handle))
         self.can_cut = not (
@@ -89,6 +90,7 @@ class Context:
         itemsize = self._seq_id.itemsize
         addresses = self._seq_id.ctypes.data + itemsize * np.arange(n_batch, dtype=np.uint64)
         self._seq_id_pointers = addresses.astype(np.uint64)
+        self._no_output = np.zeros(n_batch, dtype=np.int8)
         self._logits_type = ctypes.c_float * model.n_vocab
         self._batch = llama_cpp.llama_batch(
             n_tokens=0,
@@ -141,7 +143,43 @@ class Context:
     def decode(self) -> Decoded:
         """Run the batch through the model; releases the GIL for the whole time."""
         self._batch.n_tokens = self.n_tokens
-        match llama_cpp.llama_decode(self.handle, self._batch):
+        return self._decode(self._batch)
+
+    def decode_embeddings(
+        self,
+        embeddings: npt.NDArray[np.float32],
+        positions: npt.NDArray[np.int32],
+        *,
+        seq_id: int,
+        is_causal: bool,
+    ) -> Decoded:
+        """Run embeddings through the model in the place of tokens, with which they cannot share a batch.
+
+        `embeddings` has shape (n, the model's input width), n at most `n_batch`; `positions` (n) or (4, n).
+        The batch that is being filled must be empty, and is afterwards.
+        """
+        n = len(embeddings)
+        embeddings, positions = np.ascontiguousarray(embeddings), np.ascontiguousarray(positions)
+        self._seq_id[:n] = seq_id
+        batch = llama_cpp.llama_batch(
+            n_tokens=n,
+            token=None,
+            embd=pointer(embeddings),
+            pos=pointer(positions),
+            n_seq_id=self._batch.n_seq_id,
+            seq_id=self._batch.seq_id,
+            logits=pointer(self._no_output),
+        )
+        if is_causal:
+            return self._decode(batch)
+        llama_cpp.llama_set_causal_attn(self.handle, False)
+        try:
+            return self._decode(batch)
+        finally:
+            llama_cpp.llama_set_causal_attn(self.handle, True)
+
+    def _decode(self, batch: Any) -> Decoded:
+        match llama_cpp.llama_decode(self.handle, batch):
             case 0:
                 return Decoded.OK
             case 1:
@@ -263,4 +301,4 @@ def open_context(model: Model, options: ContextOptions) -> Context:
     handle = llama_cpp.llama_init_from_model(model.handle, parameters)
     if not handle:
         raise LoadError("llama.cpp could not make a context")
-    return Context(handle, model=model, n_batch=options.n_batch)
+    return Context(handle, model=model, n_batch=options.n_batch, n_ubatch=parameters.n_ubatch)

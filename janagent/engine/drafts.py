@@ -50,7 +50,7 @@ NOTHING = Draft(np.zeros(0, dtype=np.int32))
 
 def look_up(tokens: Tokens, *, at_most: int) -> Draft:
     """What followed where `tokens` had the longest run which they end in, the latest such place; it is
-    `at_most` tokens or nothing."""
+    `at_most` tokens, fewer where a picture or a sound (negative ids) follows, or nothing."""
     end = tokens.size
     if end <= _SHORTEST_RUN or at_most <= 0:
         return NOTHING
@@ -66,7 +66,10 @@ def look_up(tokens: Tokens, *, at_most: int) -> Draft:
         return NOTHING
     follows = int(ends[-1]) + 1
     period = end - follows  # what goes round in a loop goes round again
-    return Draft(tokens[follows + np.arange(at_most) % period], run)
+    found = tokens[follows + np.arange(at_most) % period]
+    if (media := np.flatnonzero(found < 0)).size:
+        found = found[: media[0]]
+    return Draft(found, run) if found.size else NOTHING
 
 
 class Evidence:

@@ -6,7 +6,7 @@ with one `call_soon_threadsafe` a step. It must not know HTTP, JSON or chat temp
 
 A step, numbered as in `_step`:
 1. drop cancelled answers and give free slots to waiting requests, in turn;
-2. fill the batch (`batch`): one token for each answering slot, guesses at more, prompt chunks for the others;
+2. feed a medium, fill the batch (`batch`): a token for each answering slot, guesses at more, prompt chunks;
 3. decode;
 4. sample, turn tokens into text, find the ends;
 5. hand all of it to the loop.
@@ -20,9 +20,10 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from janagent.engine.batch import MIN_CHUNK, Filled, fill
+from janagent.engine.batch import MIN_CHUNK, Filled, chunk_size, fill
 from janagent.engine.context import Context, Decoded
 from janagent.engine.drafts import Costs
+from janagent.engine.feeding import next_to_see, prefill_medium
 from janagent.engine.retained import Retained
 from janagent.engine.sampling import ShapeLost, chances
 from janagent.engine.slots import Slot
@@ -229,10 +230,15 @@ class Scheduler:
         active = self._slots.active()
         if not active:
             return
+        if (seen := self._feed_medium(active)) is not Decoded.OK:
+            self._recover(seen, active)
+            return
         started_s = time.perf_counter()
         filled = fill(self._context, active, prefill_token_s=self._prefill_token_s, costs=self._costs)
         if filled.n_prefill:
             self._flush()  # this step may take long
+        if not self._context.n_tokens:
+            return
         result = self._context.decode()
         if result is not Decoded.OK:
             self._recover(result, active)
@@ -257,6 +263,17 @@ class Scheduler:
             self._costs.drafted(n_answers, n_draft, took_s)
         elif not n_prefill:
             self._costs.plain(n_answers, took_s)
+
+    def _feed_medium(self, active: list[Slot]) -> Decoded:
+        """(2) Embeddings cannot share a batch with tokens."""
+        if (slot := next_to_see(active)) is None:
+            return Decoded.OK
+        self._flush()
+        self.steps += 1
+        is_alone = all(other.n_prefill for other in active)
+        return prefill_medium(
+            self._context, slot, at_most=chunk_size(self._prefill_token_s, is_alone=is_alone)
+        )
 
     def _recover(self, result: Decoded, active: list[Slot]) -> None:
         """(3) gone wrong. Each slot has room for a whole conversation, so a lack of it is nothing to expect;
@@ -294,7 +311,7 @@ class Scheduler:
         slot.judge_guess(n_right)
         if finish is not None or error is not None:
             self._release(slot)
-        reports = _ready_reports(generation, finish) if generation.unsent else ()
+        reports = generation.ready_reports(finish) if generation.unsent else ()
         if text or finish is not None or reports or error is not None:
             updates.append((generation, Progress(text, finish, reports, error)))
 
@@ -362,17 +379,3 @@ def _hand_over(updates: list[Update]) -> None:
     for generation, progress in updates:
         if not generation.cancelled:
             generation.receive(progress)
-
-
-def _ready_reports(generation: Generation, finish: Finish | None) -> tuple[TokenReport, ...]:
-    """The token reports whose text is out; those of a stop string are dropped with it."""
-    stream, unsent = generation.text, generation.unsent
-    if finish is not None and not stream.stopped:
-        ready = len(unsent)
-    else:
-        ready = 0
-        while ready < len(unsent) and unsent[ready].at_char < stream.emitted_chars:
-            ready += 1
-    reports = tuple(unsent[:ready])
-    del unsent[:ready]
-    return reports

@@ -11,12 +11,15 @@ from aiohttp import web
 from janagent.engine.calls import Style
 from janagent.engine.faults import RequestError, context_exceeded, unsupported
 from janagent.engine.generating import Generator, Wanted
-from janagent.engine.model import Model, Tokens
+from janagent.engine.media import Encoded, Prompt
+from janagent.engine.model import Model
+from janagent.engine.parts import Marks, Medium, Mixed
 from janagent.engine.prompt import ChatPrompt, PromptError
 from janagent.engine.replies import errors, json_reply
 from janagent.engine.requests import ChatBody, CompletionBody, read_body
 from janagent.engine.scheduler import Scheduler
-from janagent.engine.tokenizing import chat_tokens, each, prompt_tokens
+from janagent.engine.senses import Senses
+from janagent.engine.tokenizing import each, mixed_prompt, prompt_tokens
 from janagent.engine.tools import Toolbox, toolbox_of
 from janagent.engine.vectors import Vectors
 
@@ -34,6 +37,7 @@ class Server:
         generator: Generator,
         vectors: Vectors,
         chat_prompt: ChatPrompt,
+        senses: Senses,
         ctx_len: int,
         can_generate: bool,
     ) -> None:
@@ -42,6 +46,7 @@ class Server:
         self._generator = generator
         self._vectors = vectors
         self._chat_prompt = chat_prompt
+        self._senses = senses
         self._ctx_len = ctx_len
         self._can_generate = can_generate
 
@@ -72,14 +77,16 @@ class Server:
             )
         may_call_several = body.parallel_tool_calls is not False
         toolbox = toolbox_of(body.tools or (), body.tool_choice, may_call_several=may_call_several)
-        text = self._chat_text(body, toolbox)
+        marks = Marks()
+        text = self._chat_text(body, toolbox, marks)
+        media = await self._media(body)
         family = self._chat_prompt.family
         forced = toolbox.forcing_schema() if toolbox is not None else None
         thinking = family.thinking_after(text) if forced is None else None
         style = None if toolbox is None else Style.FORCED if forced is not None else family.style
         wanted = Wanted(
             body=body,
-            prompts=[self._fitting(await chat_tokens(self._model, text), param="messages")],
+            prompts=[self._fitting(await mixed_prompt(self._model, text, marks, media), param="messages")],
             is_chat=True,
             limit=limit,
             top_logprobs=(body.top_logprobs or 0) if body.logprobs else None,
@@ -101,12 +108,22 @@ class Server:
                 found[int(tokens[0])] = mark.encode()
         return found
 
-    def _chat_text(self, body: ChatBody, toolbox: Toolbox | None) -> str:
+    def _chat_text(self, body: ChatBody, toolbox: Toolbox | None, marks: Marks) -> str:
         try:
-            messages = [message.for_template() for message in body.messages]
+            messages = [message.for_template(marks) for message in body.messages]
             return self._chat_prompt.render(messages, toolbox=toolbox, extra=body.chat_template_kwargs)
         except PromptError as error:
             raise RequestError(str(error), param="messages", code="template_error") from error
+
+    async def _media(self, body: ChatBody) -> list[tuple[bytes, Encoded]]:
+        """What the messages show, in the order of their marks, each by the digest of its content."""
+        return [
+            await self._senses.perceive(part, param=f"messages[{index}].content[{number}]")
+            for index, message in enumerate(body.messages)
+            if isinstance(message.content, Mixed)
+            for number, part in enumerate(message.content.parts)
+            if isinstance(part, Medium)
+        ]
 
     async def _complete(self, request: web.Request) -> web.StreamResponse:
         body = await read_body(await request.read(), CompletionBody)
@@ -117,7 +134,7 @@ class Server:
         if not items:
             raise RequestError("prompt: must not be empty", param="prompt", code="invalid_value")
         prompts = [
-            self._fitting(await prompt_tokens(self._model, item, suffix=body.suffix), param="prompt")
+            self._fitting(Prompt(await prompt_tokens(self._model, item, suffix=body.suffix)), param="prompt")
             for item in items
         ]
         echoed = []
@@ -140,7 +157,7 @@ class Server:
                 "this model makes embeddings only; use /v1/embeddings", code="model_not_generative"
             )
 
-    def _fitting(self, tokens: Tokens, *, param: str) -> Tokens:
-        if tokens.size >= self._ctx_len:
-            raise context_exceeded(tokens.size, self._ctx_len, param=param)
-        return tokens
+    def _fitting(self, prompt: Prompt, *, param: str) -> Prompt:
+        if prompt.tokens.size >= self._ctx_len:
+            raise context_exceeded(prompt.tokens.size, self._ctx_len, param=param)
+        return prompt

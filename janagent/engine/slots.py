@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from janagent.engine.drafts import NOTHING, Draft, Evidence
+from janagent.engine.media import Placed, next_start, position_of, run_at
 from janagent.engine.model import Tokens
 from janagent.engine.retained import alike
 from janagent.engine.sampling import Sampler
@@ -47,6 +48,28 @@ class Slot:
     since_s: float = 0.0
     source: "Slot | None" = None
     n_shared: int = 0
+
+    @property
+    def position(self) -> int:
+        """Where in the sequence the next token stands: media may take fewer positions than tokens."""
+        media = self.generation.media if self.generation is not None else ()
+        return position_of(media, self.n_past) if media else self.n_past
+
+    @property
+    def medium(self) -> Placed | None:
+        """The run of embeddings that is to be prefilled next, in the place of tokens."""
+        media = self.generation.media if self.generation is not None else ()
+        return run_at(media, self.n_past) if media else None
+
+    @property
+    def n_text(self) -> int:
+        """Of `n_prefill`, those up to the next medium."""
+        if self.generation is None or not self.generation.media or not self.n_prefill:
+            return self.n_prefill
+        if self.medium is not None:
+            return 0
+        end = self.generation.prompt.size
+        return next_start(self.generation.media, self.n_past, default=end) - self.n_past
 
     @property
     def n_prefill(self) -> int:

@@ -16,6 +16,7 @@ import numpy as np
 
 from janagent.engine.context import Context
 from janagent.engine.drafts import Evidence
+from janagent.engine.media import position_of, whole_runs
 from janagent.engine.model import Tokens
 from janagent.engine.retained import Match, Retained
 from janagent.engine.sampling import open_sampler
@@ -89,6 +90,7 @@ class SlotTable:
         self._retain(slot, keep=keep)
         if match is not None:
             keep = self._put_back(slot, match)
+        slot.generation = generation
         self._trim(slot, keep=keep)
         slot.next_token = -1
         slot.evidence = Evidence()
@@ -101,7 +103,6 @@ class SlotTable:
             walk=generation.walk,
             reports_logits=generation.top_logprobs is not None,
         )
-        slot.generation = generation
         slot.source, slot.n_shared = source, n_shared
         generation.n_cached = slot.n_past
         if source is not None and slot.is_source_due:
@@ -191,7 +192,10 @@ class SlotTable:
         return shared
 
     def _trim(self, slot: Slot, *, keep: int) -> None:
-        slot.n_past = self._context.trim(slot.seq_id, keep=keep)
+        media = slot.generation.media if slot.generation is not None else ()
+        keep = whole_runs(media, keep)
+        kept = self._context.trim(slot.seq_id, keep=position_of(media, keep))
+        slot.n_past = keep if kept else 0
         slot.n_pending = 0
 
     def _close_gap(self, active: list[Slot]) -> bool:

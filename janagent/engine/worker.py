@@ -27,6 +27,7 @@ from janagent.engine.prompt import make_chat_prompt
 from janagent.engine.retained import Retained
 from janagent.engine.sampling import default_sampling
 from janagent.engine.scheduler import Scheduler
+from janagent.engine.senses import Senses, open_senses
 from janagent.engine.server import Server
 from janagent.engine.threads import usable_cores
 from janagent.engine.vectors import Vectors
@@ -85,7 +86,7 @@ class _Worker:
         self._stopped = loop.create_future()
         loop.add_signal_handler(signal.SIGTERM, self._terminated)
         try:
-            model, context = await asyncio.to_thread(self._load)
+            model, context, senses = await asyncio.to_thread(self._load)
         except LoadError as error:
             self._status.send(Failed(message=(self._log.last_errors() or str(error))[:2000]))
             return ExitCode.LOAD_FAILED
@@ -100,7 +101,7 @@ class _Worker:
         )
         embedder = self._embedder(model) if spec.embedding else None
         scheduler.start(loop, side=embedder)
-        server, warnings = self._server(model, context, scheduler, embedder)
+        server, warnings = self._server(model, context, scheduler, embedder, senses)
         runner = web.AppRunner(
             server.application(), handler_cancellation=True, access_log=None, keepalive_timeout=_KEEPALIVE_S
         )
@@ -116,7 +117,7 @@ class _Worker:
         aio.create_task(self._report(scheduler, retained), name="stats")
         return await self._stopped
 
-    def _load(self) -> tuple[Model, Context]:
+    def _load(self) -> tuple[Model, Context, Senses]:
         spec = self._spec
         reported_s = 0.0
 
@@ -147,8 +148,15 @@ class _Worker:
                 kv_type=spec.kv_type,
             ),
         )
+        senses = open_senses(
+            spec,
+            model,
+            n_threads=self._n_threads(),
+            largest_run=context.n_ubatch,
+            engine_log=self._log,
+        )
         self._status.send(Loading(progress=1.0))
-        return model, context
+        return model, context, senses
 
     def _n_threads(self) -> int:
         return self._spec.n_threads or usable_cores()
@@ -160,7 +168,12 @@ class _Worker:
         )
 
     def _server(
-        self, model: Model, context: Context, scheduler: Scheduler, embedder: Embedder | None
+        self,
+        model: Model,
+        context: Context,
+        scheduler: Scheduler,
+        embedder: Embedder | None,
+        senses: Senses,
     ) -> tuple[Server, tuple[str, ...]]:
         spec = self._spec
         chat_prompt = make_chat_prompt(
@@ -171,7 +184,7 @@ class _Worker:
             bos=model.special_text(model.bos),
             eos=model.special_text(model.eos),
         )
-        warnings = [chat_prompt.fault] if chat_prompt.fault else []
+        warnings = [*senses.warnings, *([chat_prompt.fault] if chat_prompt.fault else [])]
         if 0 < model.n_ctx_train < spec.ctx_len:
             warnings.append(
                 f"ctx_len {spec.ctx_len} is more than the {model.n_ctx_train} the model was trained on"
@@ -190,6 +203,7 @@ class _Worker:
             generator=generator,
             vectors=Vectors(embedder, model=model, wake=scheduler.wake),
             chat_prompt=chat_prompt,
+            senses=senses,
             ctx_len=spec.ctx_len,
             can_generate=context.memory is not None,
         )

@@ -68,6 +68,7 @@ class _Verdict:
     fault: Fault | None = None
     binaries: tuple[Binary, ...] = ()
     header: Header | None = None
+    projector: Header | None = None
     warnings: list[str] = field(default_factory=list)
     is_settling: bool = False
 
@@ -253,6 +254,7 @@ class Builder:
         roles = {name: Role.MODEL if name == model.names[0] else Role.PART for name in present}
         if projector is not None:
             roles[projector] = Role.PROJECTOR
+            verdict.projector = self._inspect(projector).header
         verdict.binaries = tuple(self._binary(name, role) for name, role in roles.items())
         for name in roles:
             self._judge_kind(verdict, name)
@@ -364,6 +366,7 @@ class Builder:
             warnings=(*warnings, *verdict.warnings),
             binaries=verdict.binaries,
             header=verdict.header,
+            projector=verdict.projector,
             created=mtime_ns // 1_000_000_000 if shown.created is None else shown.created,
             owned_by=shown.owned_by or shown.origin_owner or "local",
             artifact_key="" if is_invalid else artifact_key(shown),

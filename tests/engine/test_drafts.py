@@ -31,6 +31,11 @@ def test_a_loop_goes_round_again():
     assert guess(1, 2, 1, 2, 1, 2, at_most=5) == ([1, 2, 1, 2, 1], 4)
 
 
+def test_a_picture_is_not_guessed():
+    assert guess(1, 2, 3, -7, -8, 5, 1, 2) == ([3], 2)
+    assert guess(1, 2, -7, -8, 5, 1, 2) == ([], 0)
+
+
 @pytest.mark.parametrize("ids", [(), (1,), (1, 2), (1, 2, 3, 4), (5, 2, 7, 2)])
 def test_one_token_that_stood_there_before_is_no_reason(ids: tuple[int, ...]):
     assert guess(*ids) == ([], 0)
