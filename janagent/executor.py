@@ -311,6 +311,7 @@ def engine_spec(action: StartEngine, socket_path: Path, *, queue_limit: int) -> 
         user_prompt=init.user_prompt,
         ai_prompt=init.ai_prompt,
         embedding=init.embedding is not False,
+        has_classifier=action.entry.header is None or action.entry.header.has_classifier,
         queue_limit=queue_limit,
     )
 

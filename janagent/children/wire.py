@@ -41,7 +41,8 @@ class EngineSpec(Wire):
     All sizes that depend on the machine are already decided by the daemon. `ctx_len` is tokens of one
     conversation; the KV cache is made for `n_parallel` of them. `None` in a prompt piece means not set.
     A reader that takes no byte for `reader_stall_s` is cut; the daemon, which sees the client itself, cuts
-    long before that.
+    long before that. `has_classifier` is False for a model whose header says that it ranks, but whose file
+    lacks the head that would give the scores.
     """
 
     socket_path: str
@@ -60,6 +61,7 @@ class EngineSpec(Wire):
     user_prompt: str | None = None
     ai_prompt: str | None = None
     embedding: bool = True
+    has_classifier: bool = True
     queue_limit: int = Field(default=256, ge=0)
     reader_stall_s: float = Field(default=600.0, gt=0)
 

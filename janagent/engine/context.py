@@ -162,10 +162,11 @@ class Context:
         shape = (self.n_tokens, self.model.n_embd)
         return np.ctypeslib.as_array(rows, shape=shape)[first : first + count]
 
-    def sequence_embedding(self, seq_id: int) -> npt.NDArray[np.float32]:
-        """The pooled embedding of a sequence, for contexts with a pooling type: a view."""
+    def sequence_embedding(self, seq_id: int, *, size: int | None = None) -> npt.NDArray[np.float32]:
+        """The pooled embedding of a sequence, for contexts with a pooling type: a view of `size` numbers,
+        n_embd where not told."""
         row = llama_cpp.llama_get_embeddings_seq(self.handle, seq_id)
-        return np.ctypeslib.as_array(row, shape=(self.model.n_embd,))
+        return np.ctypeslib.as_array(row, shape=(size or self.model.n_embd,))
 
     def trim(self, seq_id: int, *, keep: int) -> int:
         """Drop the cached tokens of a sequence beyond the first `keep`; returns how many are really kept.

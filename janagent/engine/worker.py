@@ -18,11 +18,12 @@ from janagent import aio
 from janagent.children.lifeline import StatusPipe
 from janagent.children.wire import EngineSpec, ExitCode, Failed, Loading, Ready, Stats
 from janagent.engine.context import Context, ContextOptions, open_context
-from janagent.engine.embeddings import Embedder
+from janagent.engine.embeddings import RANK, Embedder
 from janagent.engine.generating import Generator
 from janagent.engine.llama_log import EngineLog
 from janagent.engine.model import LoadError, Model, load_model
 from janagent.engine.prompt import make_chat_prompt
+from janagent.engine.ranking import Ranking
 from janagent.engine.sampling import default_sampling
 from janagent.engine.scheduler import Scheduler
 from janagent.engine.server import Server
@@ -90,7 +91,7 @@ class _Worker:
             queue_limit=spec.queue_limit,
             on_broken=self._broken,
         )
-        embedder = self._embedder(model) if spec.embedding else None
+        embedder = self._embedder(model, context)
         scheduler.start(loop, side=embedder)
         server, warnings = self._server(model, context, scheduler, embedder)
         runner = web.AppRunner(
@@ -145,11 +146,16 @@ class _Worker:
     def _n_threads(self) -> int:
         return self._spec.n_threads or usable_cores()
 
-    def _embedder(self, model: Model) -> Embedder:
+    def _embedder(self, model: Model, context: Context) -> Embedder | None:
         spec = self._spec
-        return Embedder(
-            model, ctx_len=spec.ctx_len, n_threads=self._n_threads(), queue_limit=spec.queue_limit
+        embedder = Embedder(
+            model,
+            ctx_len=spec.ctx_len,
+            n_threads=self._n_threads(),
+            queue_limit=spec.queue_limit,
+            has_memory=context.memory is not None,
         )
+        return embedder if spec.embedding or embedder.pooling == RANK else None
 
     def _server(
         self, model: Model, context: Context, scheduler: Scheduler, embedder: Embedder | None
@@ -181,6 +187,7 @@ class _Worker:
             scheduler=scheduler,
             generator=generator,
             vectors=Vectors(embedder, model=model, wake=scheduler.wake),
+            ranking=Ranking(embedder, model=model, wake=scheduler.wake, has_classifier=spec.has_classifier),
             chat_prompt=chat_prompt,
             ctx_len=spec.ctx_len,
             can_generate=context.memory is not None,

@@ -11,7 +11,7 @@ from typing import Any
 
 from janagent.core.status import ModelStatus
 from janagent.folder.entry import ModelEntry
-from janagent.folder.gguf import Header
+from janagent.folder.gguf import RANK, Header
 from janagent.folder.manifest import ManifestError, apply_start_parameters
 from janagent.folder.parameters import InitParameters
 from janagent.http.jsonbody import encode
@@ -130,8 +130,11 @@ def _described(entry: ModelEntry) -> dict[str, Any]:
 
 
 def _capabilities(header: Header, init: InitParameters) -> list[str]:
-    """What a local model can be asked for. One that sees both ways along a text (BERT) writes none."""
-    generative = ["chat", "json", "tools"] if header.causal is not False else []
+    """What a local model can be asked for. One that sees both ways along a text (BERT) writes none, and one
+    that ranks does nothing else."""
+    if header.pooling_type == RANK:
+        return ["rerank"] if header.has_classifier else []
+    generative = ["chat", "json", "tools"] if header.causal is not False and not header.is_encoder else []
     return [*generative, *(["embeddings"] if init.embedding is not False else [])]
 
 
