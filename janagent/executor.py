@@ -91,6 +91,7 @@ class Executor:
         post: Callable[[ev.Event], None],
         logs_of: Callable[[str], LogRing],
         queue_limit: int,
+        prompt_cache_bytes: int,
         fetchers: Fetchers,
         remotes: Remotes,
     ) -> None:
@@ -102,6 +103,7 @@ class Executor:
         self._post = post
         self._logs_of = logs_of
         self._queue_limit = queue_limit
+        self._prompt_cache_bytes = prompt_cache_bytes
         self._running: dict[int, Running] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._totals = Totals()
@@ -197,7 +199,12 @@ class Executor:
     async def _live(self, running: Running) -> ev.EngineExited:
         """Spawn, follow the status pipe, wait for the end: the whole life of one engine process."""
         action = running.action
-        spec = engine_spec(action, running.socket_path, queue_limit=self._queue_limit)
+        spec = engine_spec(
+            action,
+            running.socket_path,
+            queue_limit=self._queue_limit,
+            prompt_cache_bytes=self._prompt_cache_bytes,
+        )
         log.info("starting engine %d for %s", action.engine, action.entry.id)
         logs = self._logs_of(action.entry.key)
         logs.add(f"janagent: starting engine {action.engine} for {spec.model_path}")
@@ -291,7 +298,9 @@ class Executor:
         remove_empty_folders(self._models / parent(action.key), models=self._models)  # its parts kept it
 
 
-def engine_spec(action: StartEngine, socket_path: Path, *, queue_limit: int) -> wire.EngineSpec:
+def engine_spec(
+    action: StartEngine, socket_path: Path, *, queue_limit: int, prompt_cache_bytes: int
+) -> wire.EngineSpec:
     """What a worker is told, from a plan and the files it is about."""
     plan, init = action.plan, action.plan.init
     return wire.EngineSpec(
@@ -313,6 +322,7 @@ def engine_spec(action: StartEngine, socket_path: Path, *, queue_limit: int) -> 
         embedding=init.embedding is not False,
         has_classifier=action.entry.header is None or action.entry.header.has_classifier,
         queue_limit=queue_limit,
+        prompt_cache_bytes=prompt_cache_bytes,
     )
 
 

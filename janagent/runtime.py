@@ -94,6 +94,7 @@ class Runtime:
             post=self.dispatch,
             logs_of=self.logs,
             queue_limit=settings.queue_limit,
+            prompt_cache_bytes=settings.prompt_cache,
             fetchers=self._fetchers,
             remotes=Remotes(post=self.dispatch, logs_of=self.logs, stall_s=settings.remote_stall_s),
         )

@@ -59,6 +59,7 @@ async def bench(models: Path, *, argv: tuple[str, ...] = ODD_ENGINE) -> AsyncIte
             post=made.events.put_nowait,
             logs_of=lambda _key: made.logs,
             queue_limit=8,
+            prompt_cache_bytes=0,
             fetchers=Fetchers(
                 models=models,
                 hub_endpoint=None,

@@ -35,6 +35,13 @@ class Wire(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Adapter(Wire):
+    """A LoRA adapter to apply to the model."""
+
+    path: str
+    scale: float = 1.0
+
+
 class EngineSpec(Wire):
     """Everything a worker needs to load one model and serve it on `socket_path`.
 
@@ -43,11 +50,14 @@ class EngineSpec(Wire):
     A reader that takes no byte for `reader_stall_s` is cut; the daemon, which sees the client itself, cuts
     long before that. `has_classifier` is False for a model whose header says that it ranks, but whose file
     lacks the head that would give the scores.
+    long before that. `prompt_cache_bytes` is what finished conversations may take beside the KV cache, as
+    long as nobody else needs that memory.
     """
 
     socket_path: str
     model_path: str
     projector_path: str | None = None
+    adapters: tuple[Adapter, ...] = ()
     model_id: str
     ctx_len: int = Field(ge=1)
     n_parallel: int = Field(ge=1)
@@ -63,6 +73,7 @@ class EngineSpec(Wire):
     embedding: bool = True
     has_classifier: bool = True
     queue_limit: int = Field(default=256, ge=0)
+    prompt_cache_bytes: int = Field(default=2_000_000_000, ge=0)
     reader_stall_s: float = Field(default=600.0, gt=0)
 
 

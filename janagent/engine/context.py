@@ -6,6 +6,7 @@ neighbours are `scheduler` (chat) and `embeddings`.
 
 import ctypes
 import enum
+import mmap
 from dataclasses import dataclass
 from typing import Any
 
@@ -202,26 +203,32 @@ class Context:
 
         What lies outside a sliding window is not taken along. Raises MemoryFault when llama.cpp fails midway.
         """
-        states = self._read_state(first), self._read_state(second)
+        states = [self.read_state(seq_id, at_most=_LARGEST_STATE) for seq_id in (first, second)]
         if states[0] is None or states[1] is None:
             return False
-        self._write_state(second, states[0])
-        self._write_state(first, states[1])
+        if not (self.write_state(second, states[0]) and self.write_state(first, states[1])):
+            raise MemoryFault(f"llama.cpp could not put back the state of sequence {first} or {second}")
         return True
 
-    def _read_state(self, seq_id: int) -> npt.NDArray[np.uint8] | None:
+    def read_state(self, seq_id: int, *, at_most: int) -> npt.NDArray[np.uint8] | None:
+        """A copy of what the cache holds for a sequence; None if it is more than `at_most` bytes."""
         size = llama_cpp.llama_state_seq_get_size(self.handle, seq_id)
-        if not 0 < size <= _LARGEST_STATE:
+        if not 0 < size <= at_most:
             return None
-        state = np.empty(size, dtype=np.uint8)
+        # A mapping of its own, as malloc would keep the memory of a dropped one for itself.
+        state = np.frombuffer(mmap.mmap(-1, size), dtype=np.uint8)
         got = llama_cpp.llama_state_seq_get_data(self.handle, pointer(state), size, seq_id)
         return state if got == size else None
 
-    def _write_state(self, seq_id: int, state: npt.NDArray[np.uint8]) -> None:
+    def write_state(self, seq_id: int, state: npt.NDArray[np.uint8]) -> bool:
+        """Put a state in place of what the cache holds for a sequence: nothing, if it returns False."""
         # First, because the state of an empty sequence would leave the other's cells where they are.
         llama_cpp.llama_memory_seq_rm(self.memory, seq_id, -1, -1)
-        if llama_cpp.llama_state_seq_set_data(self.handle, pointer(state), state.size, seq_id) != state.size:
-            raise MemoryFault(f"llama.cpp could not put back the state of sequence {seq_id}")
+        got = llama_cpp.llama_state_seq_set_data(self.handle, pointer(state), state.size, seq_id)
+        if got == state.size:
+            return True
+        llama_cpp.llama_memory_seq_rm(self.memory, seq_id, -1, -1)
+        return False
 
     def clear_memory(self) -> None:
         """Forget all sequences."""

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from janagent.engine.context import Context, Decoded
+from janagent.engine.retained import Retained
 from janagent.engine.sampling import ShapeLost, chances
 from janagent.engine.slots import Slot, share_budget
 from janagent.engine.table import SlotTable
@@ -73,6 +74,7 @@ class Scheduler:
         ctx_len: int,
         queue_limit: int,
         on_broken: Callable[[str], None],
+        retained: Retained | None = None,
     ) -> None:
         self._context = context
         self._model = context.model
@@ -80,7 +82,7 @@ class Scheduler:
         self._ctx_len = ctx_len
         self._queue_limit = queue_limit
         self._on_broken = on_broken
-        self._slots = SlotTable(context, n_slots=n_slots, ctx_len=ctx_len)
+        self._slots = SlotTable(context, n_slots=n_slots, ctx_len=ctx_len, retained=retained)
         self._waiting: collections.deque[Request] = collections.deque()
         self._changed = threading.Condition()
         self._stopping = False

@@ -10,9 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import numpy as np
-
 from janagent.engine.model import Tokens
+from janagent.engine.retained import alike
 from janagent.engine.sampling import Sampler
 from janagent.engine.work import Generation
 
@@ -90,20 +89,19 @@ def common_prefix(slot: Slot, prompt: Tokens) -> int:
 
     At most all but the last, which must be decoded.
     """
-    return _alike(slot.tokens[: slot.n_past], prompt)
+    return alike(slot.tokens[: slot.n_past], prompt)
 
 
 def shared_prefix(slot: Slot, prompt: Tokens) -> int:
     """Like `common_prefix`, with the part of the slot's own prompt that it is still to prefill."""
     if slot.n_prefill and slot.generation is not None:
-        return _alike(slot.generation.prompt, prompt)
+        return alike(slot.generation.prompt, prompt)
     return common_prefix(slot, prompt)
 
 
-def _alike(tokens: Tokens, prompt: Tokens) -> int:
-    n = min(tokens.size, prompt.size - 1)
-    differing = np.flatnonzero(tokens[:n] != prompt[:n])
-    return int(differing[0]) if differing.size else n
+def is_worth_copying(n_tokens: int, *, slot: Slot) -> bool:
+    """Whether to have `n_tokens` without computing them pays for copying a part of the cache."""
+    return n_tokens >= max(MIN_SHARED, _MIN_SHARE * slot.tokens.size)
 
 
 def choose_slot(slots: Iterable[Slot], prompt: Tokens, *, may_reuse: bool, may_share: bool = True) -> Choice:
@@ -117,7 +115,7 @@ def choose_slot(slots: Iterable[Slot], prompt: Tokens, *, may_reuse: bool, may_s
     """
     slots = list(slots)
     free = [slot for slot in slots if slot.generation is None]
-    oldest = min(free, key=lambda slot: slot.last_used)
+    oldest = oldest_free(free)
     if not may_reuse:
         return Choice(oldest, 0)
     best = max(
@@ -128,9 +126,14 @@ def choose_slot(slots: Iterable[Slot], prompt: Tokens, *, may_reuse: bool, may_s
     if best.generation is None and (shared * 2 >= best.n_past or best is oldest):
         return Choice(best, shared)
     keep = common_prefix(oldest, prompt)
-    if may_share and shared - keep >= max(MIN_SHARED, _MIN_SHARE * oldest.tokens.size):
+    if may_share and is_worth_copying(shared - keep, slot=oldest):
         return Choice(oldest, keep, best, shared)
     return Choice(oldest, keep)
+
+
+def oldest_free(slots: Iterable[Slot]) -> Slot:
+    """The free slot unused for longest, at least one of which there is."""
+    return min((slot for slot in slots if slot.generation is None), key=lambda slot: slot.last_used)
 
 
 def share_budget(remaining: Sequence[int], budget: int) -> list[int]:

@@ -15,6 +15,7 @@ import llama_cpp
 from aiohttp import web
 
 from janagent import aio
+from janagent.children import facts
 from janagent.children.lifeline import StatusPipe
 from janagent.children.wire import EngineSpec, ExitCode, Failed, Loading, Ready, Stats
 from janagent.engine.context import Context, ContextOptions, open_context
@@ -24,6 +25,7 @@ from janagent.engine.llama_log import EngineLog
 from janagent.engine.model import LoadError, Model, load_model
 from janagent.engine.prompt import make_chat_prompt
 from janagent.engine.ranking import Ranking
+from janagent.engine.retained import Retained
 from janagent.engine.sampling import default_sampling
 from janagent.engine.scheduler import Scheduler
 from janagent.engine.server import Server
@@ -56,6 +58,10 @@ def run(spec: EngineSpec, status: StatusPipe) -> int:
     return aio.run(_Worker(spec, status, engine_log).run())
 
 
+def _spare_bytes() -> int:
+    return facts.measure().available_bytes - facts.SPARED_BYTES
+
+
 def _last_words(status: StatusPipe) -> Callable[[str], None]:
     """While loading, a ggml abort is a model that cannot be loaded; later it is a crash."""
 
@@ -84,12 +90,14 @@ class _Worker:
         except LoadError as error:
             self._status.send(Failed(message=(self._log.last_errors() or str(error))[:2000]))
             return ExitCode.LOAD_FAILED
+        retained = Retained(spec.prompt_cache_bytes, may_cut=context.can_cut, spare_bytes=_spare_bytes)
         scheduler = Scheduler(
             context,
             n_slots=spec.n_parallel,
             ctx_len=spec.ctx_len,
             queue_limit=spec.queue_limit,
             on_broken=self._broken,
+            retained=retained,
         )
         embedder = self._embedder(model, context)
         scheduler.start(loop, side=embedder)
@@ -106,7 +114,7 @@ class _Worker:
         os.chmod(spec.socket_path, 0o600)
         self._status.is_ready = True
         self._status.send(Ready(ctx_len=spec.ctx_len, n_parallel=spec.n_parallel, warnings=warnings))
-        aio.create_task(self._report(scheduler), name="stats")
+        aio.create_task(self._report(scheduler, retained), name="stats")
         return await self._stopped
 
     def _load(self) -> tuple[Model, Context]:
@@ -194,8 +202,9 @@ class _Worker:
         )
         return server, tuple(warnings)
 
-    async def _report(self, scheduler: Scheduler) -> None:
+    async def _report(self, scheduler: Scheduler, retained: Retained) -> None:
         while True:
+            retained.give_back_if_short()
             live, queued = scheduler.counts()
             self._status.send(
                 Stats(
