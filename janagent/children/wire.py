@@ -48,10 +48,9 @@ class EngineSpec(Wire):
     All sizes that depend on the machine are already decided by the daemon. `ctx_len` is tokens of one
     conversation; the KV cache is made for `n_parallel` of them. `None` in a prompt piece means not set.
     A reader that takes no byte for `reader_stall_s` is cut; the daemon, which sees the client itself, cuts
-    long before that. `has_classifier` is False for a model whose header says that it ranks, but whose file
-    lacks the head that would give the scores.
     long before that. `prompt_cache_bytes` is what finished conversations may take beside the KV cache, as
-    long as nobody else needs that memory.
+    long as nobody else needs that memory. `has_classifier` is False for a model whose header says that it
+    ranks, but whose file lacks the head that would give the scores.
     """
 
     socket_path: str

@@ -14,6 +14,7 @@ import llama_cpp
 import numpy as np
 import numpy.typing as npt
 
+from janagent.engine.adapters import apply_adapters
 from janagent.engine.model import LoadError, Model, Tokens, pointer
 
 _KV_TYPES = {
@@ -260,4 +261,5 @@ def open_context(model: Model, options: ContextOptions) -> Context:
     handle = llama_cpp.llama_init_from_model(model.handle, parameters)
     if not handle:
         raise LoadError("llama.cpp could not make a context")
+    apply_adapters(model, handle)
     return Context(handle, model=model, n_batch=options.n_batch)

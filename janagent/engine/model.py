@@ -1,7 +1,7 @@
 """The weights and the vocabulary: loading, tokenising, token texts and what the GGUF says about itself.
 
-Raw llama_cpp calls live here, in `context`, `sampling` and `llama_log`, and nowhere else. The vocabulary
-calls are safe from any thread; the weights are only read once loaded.
+Raw llama_cpp calls live here, in `adapters`, `context`, `sampling` and `llama_log`, and nowhere else. The
+vocabulary calls are safe from any thread; the weights are only read once loaded.
 """
 
 import ctypes
@@ -44,6 +44,8 @@ class Model:
         self.bos: int = llama_cpp.llama_vocab_bos(self.vocab)
         self.eos: int = llama_cpp.llama_vocab_eos(self.vocab)
         self.adds_bos: bool = llama_cpp.llama_vocab_get_add_bos(self.vocab)
+        self.adapters: list[tuple[Any, float]] = []
+        """Handle and scale of each LoRA adapter; `adapters` fills it before the first context is made."""
         self._pieces: list[bytes | None] = [None] * self.n_vocab
 
     def piece(self, token: int) -> bytes:

@@ -18,6 +18,7 @@ from janagent import aio
 from janagent.children import facts
 from janagent.children.lifeline import StatusPipe
 from janagent.children.wire import EngineSpec, ExitCode, Failed, Loading, Ready, Stats
+from janagent.engine.adapters import AdapterError, load_adapters
 from janagent.engine.context import Context, ContextOptions, open_context
 from janagent.engine.embeddings import RANK, Embedder
 from janagent.engine.generating import Generator
@@ -88,7 +89,9 @@ class _Worker:
         try:
             model, context = await asyncio.to_thread(self._load)
         except LoadError as error:
-            self._status.send(Failed(message=(self._log.last_errors() or str(error))[:2000]))
+            words = [str(error)] if isinstance(error, AdapterError) else []
+            words += [self._log.last_errors()]
+            self._status.send(Failed(message=(": ".join(filter(None, words)) or str(error))[:2000]))
             return ExitCode.LOAD_FAILED
         retained = Retained(spec.prompt_cache_bytes, may_cut=context.can_cut, spare_bytes=_spare_bytes)
         scheduler = Scheduler(
@@ -137,6 +140,7 @@ class _Worker:
         model = load_model(spec.model_path, n_gpu_layers=spec.ngl, on_progress=progressed)
         if model.is_encoder_decoder:
             raise LoadError("encoder-decoder models are not supported")
+        load_adapters(model, spec.adapters)
         context = open_context(
             model,
             ContextOptions(

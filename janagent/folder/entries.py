@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from janagent.folder.adapters import misfits, unnamed
 from janagent.folder.apis import api_doubts
 from janagent.folder.contents import Look, inspection, is_open_to_others, read_json, wholeness
 from janagent.folder.defaults import Defaults, merged
@@ -22,18 +23,13 @@ from janagent.folder.gguf import Header, Inspection, Kind
 from janagent.folder.ids import Names
 from janagent.folder.listing import join
 from janagent.folder.manifest import DEFAULT, Manifest, Reading
-from janagent.folder.modelsets import Candidate, ModelSet, has_binary_suffix, stem_of
+from janagent.folder.modelsets import NOT_MODELS, Candidate, ModelSet, has_binary_suffix, stem_of
 from janagent.folder.pairing import Choice, Claim, Offer, choose, fitting_projector
 from janagent.folder.tree import SETTLE_S, File, Folder, Tree
 
 HOT_LOAD_AFTER_S: Final = 2.0
 """An unclaimed file may only wait for its manifest; so long it is not hot-loaded (contract, section 1)."""
 _HIDDEN_KINDS: Final = frozenset({Kind.PROJECTOR, Kind.PART, Kind.ADAPTER, Kind.VOCAB_ONLY})
-_NOT_MODELS: Final = {
-    Kind.PROJECTOR: "is a projector, not a model: name the model's own file",
-    Kind.ADAPTER: "is a LoRA adapter, not a model: name the model's own file",
-    Kind.PART: "is a later part of a split set: name its first part",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +101,7 @@ class Builder:
         self._found: dict[str, Inspection] = {}
         self._stems_here: dict[str, list[str]] = {}
         self._manifest_stems: set[str] = set()
+        self._unnamed: Mapping[str, Header | None] = {}
         self._claims: set[str] = set()
         self._again_in_s: float | None = None
 
@@ -123,6 +120,8 @@ class Builder:
             self._add_files_below()
         self._jsons.update(file.name for file in jsons)
         offer = Offer([self._candidate(name) for name in self._files], others=self._jsons)
+        named = (pattern for _, _, reading in manifests for pattern in (reading.manifest or DEFAULT).files)
+        self._unnamed = offer.adapters_but(named)
         drafts = [self._claimed_model(file, look, reading, offer) for file, look, reading in manifests]
         if not any(draft.entry.condition is Condition.INVALID for draft in drafts):
             drafts.extend(self._unclaimed_models(offer))
@@ -217,7 +216,10 @@ class Builder:
     def _judge(self, choice: Choice, json_name: str, manifest: Manifest) -> _Verdict:
         verdict = _Verdict(warnings=list(choice.warnings))
         if choice.model is not None:
-            self._judge_files(verdict, choice.model, choice.projector)
+            self._judge_files(verdict, choice.model, choice.projector, choice.adapters)
+            headers = {name: self._inspect(name).header for name in choice.adapters}
+            for message in misfits(headers, verdict.header, manifest.init.lora_scale):
+                verdict.fail(Condition.INVALID, "invalid", message)
             for binary in verdict.binaries:
                 self._claims.add(binary.path.partition("/")[2])
             for name in (*choice.model.names, *((choice.projector,) if choice.projector else ())):
@@ -246,13 +248,16 @@ class Builder:
 
     # Binaries
 
-    def _judge_files(self, verdict: _Verdict, model: ModelSet, projector: str | None) -> None:
+    def _judge_files(
+        self, verdict: _Verdict, model: ModelSet, projector: str | None, adapters: Iterable[str] = ()
+    ) -> None:
         """Fill in binaries, header and the first fault of a model's files."""
         verdict.header = model.header
         present = [name for name in model.names if name in self._files]
         roles = {name: Role.MODEL if name == model.names[0] else Role.PART for name in present}
         if projector is not None:
             roles[projector] = Role.PROJECTOR
+        roles |= dict.fromkeys(adapters, Role.ADAPTER)
         verdict.binaries = tuple(self._binary(name, role) for name, role in roles.items())
         for name in roles:
             self._judge_kind(verdict, name)
@@ -273,6 +278,7 @@ class Builder:
             verdict.fail(Condition.MISSING, PARTS_MISSING, message)
         if model.header is not None:
             verdict.warnings.extend(f"{model.names[0]}: {note}" for note in model.header.notes)
+            verdict.warnings.extend(unnamed(self._unnamed, model.header))
 
     def _judge_kind(self, verdict: _Verdict, name: str) -> None:
         found = self._inspect(name)
@@ -296,7 +302,7 @@ class Builder:
         found = self._inspect(name)
         if found.kind is Kind.UNREADABLE:
             return f"{found.message}: make it readable for janagent"
-        return _NOT_MODELS.get(found.kind) or found.message or "is no model"
+        return NOT_MODELS.get(found.kind) or found.message or "is no model"
 
     def _binary(self, name: str, role: Role) -> Binary:
         folder, file = self._files[name]

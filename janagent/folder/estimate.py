@@ -125,7 +125,7 @@ def layers_of(header: Header | None) -> int:
 def need(
     weights: int, header: Header | None, init: InitParameters, *, ctx_len: int, n_parallel: int, ngl: int
 ) -> Need:
-    """The estimate for one choice of settings; `weights` are bytes, projector included."""
+    """The estimate for one choice of settings; `weights` are bytes, projector and adapters included."""
     if header is None:
         return Need(weights=weights, kv=0, compute=0, layers_on_gpu=0)
     batch = min(init.n_batch or UBATCH, UBATCH)
