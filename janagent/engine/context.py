@@ -14,6 +14,7 @@ import llama_cpp
 import numpy as np
 import numpy.typing as npt
 
+from janagent.engine.adapters import apply_adapters
 from janagent.engine.drafts import MAX_OUTPUTS
 from janagent.engine.model import LoadError, Model, Tokens, pointer
 
@@ -204,10 +205,11 @@ class Context:
         shape = (self.n_tokens, self.model.n_embd)
         return np.ctypeslib.as_array(rows, shape=shape)[first : first + count]
 
-    def sequence_embedding(self, seq_id: int) -> npt.NDArray[np.float32]:
-        """The pooled embedding of a sequence, for contexts with a pooling type: a view."""
+    def sequence_embedding(self, seq_id: int, *, size: int | None = None) -> npt.NDArray[np.float32]:
+        """The pooled embedding of a sequence, for contexts with a pooling type: a view of `size` numbers,
+        n_embd where not told."""
         row = llama_cpp.llama_get_embeddings_seq(self.handle, seq_id)
-        return np.ctypeslib.as_array(row, shape=(self.model.n_embd,))
+        return np.ctypeslib.as_array(row, shape=(size or self.model.n_embd,))
 
     def trim(self, seq_id: int, *, keep: int) -> int:
         """Drop the cached tokens of a sequence beyond the first `keep`; returns how many are really kept.
@@ -301,4 +303,5 @@ def open_context(model: Model, options: ContextOptions) -> Context:
     handle = llama_cpp.llama_init_from_model(model.handle, parameters)
     if not handle:
         raise LoadError("llama.cpp could not make a context")
+    apply_adapters(model, handle)
     return Context(handle, model=model, n_batch=options.n_batch, n_ubatch=parameters.n_ubatch)

@@ -1,7 +1,7 @@
-"""The worker's HTTP: OpenAI's three calls and a health check on a Unix socket.
+"""The worker's HTTP: OpenAI's three calls, `rerank` and a health check on a Unix socket.
 
-Reads bodies and says what is wanted; `generating` and `vectors` do it. The daemon's proxy is the only
-client meant.
+Reads bodies and says what is wanted; `generating`, `vectors` and `ranking` do it. The daemon's
+proxy is the only client meant.
 """
 
 import functools
@@ -15,6 +15,7 @@ from janagent.engine.media import Encoded, Prompt
 from janagent.engine.model import Model
 from janagent.engine.parts import Marks, Medium, Mixed
 from janagent.engine.prompt import ChatPrompt, PromptError
+from janagent.engine.ranking import Ranking
 from janagent.engine.replies import errors, json_reply
 from janagent.engine.requests import ChatBody, CompletionBody, read_body
 from janagent.engine.scheduler import Scheduler
@@ -36,6 +37,7 @@ class Server:
         scheduler: Scheduler,
         generator: Generator,
         vectors: Vectors,
+        ranking: Ranking,
         chat_prompt: ChatPrompt,
         senses: Senses,
         ctx_len: int,
@@ -45,6 +47,7 @@ class Server:
         self._scheduler = scheduler
         self._generator = generator
         self._vectors = vectors
+        self._ranking = ranking
         self._chat_prompt = chat_prompt
         self._senses = senses
         self._ctx_len = ctx_len
@@ -56,6 +59,7 @@ class Server:
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_post("/v1/completions", self._complete)
         app.router.add_post("/v1/embeddings", self._vectors.answer)
+        app.router.add_post("/v1/rerank", self._ranking.answer)
         app.router.add_get("/health", self._health)
         return app
 
@@ -154,7 +158,8 @@ class Server:
     def _require_generation(self) -> None:
         if not self._can_generate:
             raise RequestError(
-                "this model makes embeddings only; use /v1/embeddings", code="model_not_generative"
+                "this model writes no text; use /v1/embeddings, or /v1/rerank of a model that ranks",
+                code="model_not_generative",
             )
 
     def _fitting(self, prompt: Prompt, *, param: str) -> Prompt:
