@@ -38,7 +38,6 @@ log = logging.getLogger(__name__)
 LOG_FILE_BYTES = 5_000_000
 LOG_FILES_KEPT = 3
 BACKLOG = 1024
-DEAD_MAN_MARGIN_S = 60.0
 
 
 class StartFailed(Exception):
@@ -136,9 +135,8 @@ async def _serve(
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, runtime.hurry)
         loop.add_signal_handler(signal.SIGHUP, lambda: None)
-        limit_s = runtime.settings.drain_s + DEAD_MAN_MARGIN_S
-        supervision.stopping(limit_s=limit_s)
-        _arm_dead_man(limit_s)
+        supervision.stopping()
+        _arm_dead_man(runtime.settings.longest_stop_s)
         lock.publish("")
         for site in list(runner.sites):
             await site.stop()

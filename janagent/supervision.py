@@ -17,6 +17,8 @@ from janagent.sdnotify import Notifier
 STATUS_INTERVAL_S = 1.0
 """States are counted this often: ten thousand take a millisecond."""
 PINGS_PER_LIMIT = 2
+EXIT_SPARE_S = 30.0
+"""Beyond the longest orderly stop, so that the daemon itself is the one that gives up."""
 
 
 @contextlib.asynccontextmanager
@@ -60,12 +62,14 @@ class Supervision:
         if self._task is not None:
             await cancel_and_wait(self._task)
 
-    def stopping(self, *, limit_s: float) -> None:
+    def stopping(self) -> None:
         """Tell that the daemon ends, and within which time at the latest."""
         if self._task is not None:
             self._task.cancel()
-        words = f"stopping; answers may finish for {self._runtime.settings.drain_s:.0f} s"
-        self._notifier.send("STOPPING=1", sdnotify.extend_timeout(limit_s), sdnotify.status(words))
+        settings = self._runtime.settings
+        words = f"stopping; answers may finish for {settings.drain_s:.0f} s"
+        patience = sdnotify.extend_timeout(settings.longest_stop_s + EXIT_SPARE_S)
+        self._notifier.send("STOPPING=1", patience, sdnotify.status(words))
 
     @contextlib.contextmanager
     def reloading(self) -> Iterator[None]:

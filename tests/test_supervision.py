@@ -126,7 +126,7 @@ async def test_stopping_asks_for_the_time_that_answers_may_take_and_pings_go_on(
         assert supervised._process is not None
         supervised._process.send_signal(signal.SIGTERM)
         (stopping,) = await asyncio.to_thread(manager.wait, "STOPPING=1")
-        assert "EXTEND_TIMEOUT_USEC=120000000" in stopping.splitlines()
+        assert "EXTEND_TIMEOUT_USEC=150000000" in stopping.splitlines()
         assert "STATUS=stopping; answers may finish for 60 s" in stopping.splitlines()
         pings = len(manager.messages("WATCHDOG=1"))
         await asyncio.to_thread(manager.wait, "WATCHDOG=1", count=pings + 1)
