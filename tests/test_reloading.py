@@ -20,13 +20,10 @@ README = (Path(__file__).parent.parent / "README.md").read_text()
 class Configured(Daemon):
     """A daemon with a settings file, which `write` replaces and `reload` makes it read again."""
 
-    @property
-    def file(self) -> Path:
-        return self.folder / "home" / "config" / "janagent" / "janagent.toml"
-
     def write(self, text: str) -> None:
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        self.file.write_text(text)
+        file = self.folder / "home" / "config" / "janagent" / "janagent.toml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
 
     def reload(self, *words: str) -> str:
         """Ends when the log says one of `words`; returns that line."""
@@ -40,12 +37,18 @@ class Configured(Daemon):
         return until(found, what=f"{words} in the log")
 
 
-@pytest.fixture
-def configured(tmp_path: Path) -> Iterator[Configured]:
-    daemon = Configured(tmp_path)
-    daemon.write('idle_unload_s = 900\nlog_level = "info"\n')
-    with daemon:
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Configured]:
+    with Configured(tmp_path_factory.mktemp("configured")) as daemon:
         yield daemon
+
+
+@pytest.fixture
+def configured(shared: Configured) -> Configured:
+    """With the defaults in force."""
+    shared.write("")
+    shared.reload("read the settings again")
+    return shared
 
 
 def test_settings_that_can_change_do(configured: Configured, starter: Path) -> None:
@@ -84,7 +87,10 @@ def test_the_log_level_is_one_of_them(configured: Configured) -> None:
     configured.reload("only with a restart")
     configured.write("log_level = 3\n")
     configured.reload("stay as they are")
-    assert not any("read the settings again" in line for line in configured.lines)
+    info = [line for line in configured.lines if "read the settings again" in line]
+    configured.write("queue_limit = 4\n")
+    configured.reload("read the settings again")
+    assert len([line for line in configured.lines if "read the settings again" in line]) == len(info) + 1
 
 
 def settings(**flags: object) -> Settings:

@@ -92,7 +92,10 @@ def _parts(*, tray: bool, system: bool) -> list[Part]:
         raise Failure("--tray is for a desktop, --system for a server: install them apart", code=Exit.USAGE)
     if system:
         return [Part.SYSTEM]
-    return [Part.DAEMON, Part.TRAY] if tray else [Part.DAEMON]
+    if not tray:
+        return [Part.DAEMON]
+    # Without systemd the desktop starts the tray, and the tray the daemon.
+    return [Part.DAEMON, Part.TRAY] if installing.manager(Part.DAEMON).has_units else [Part.TRAY]
 
 
 def _settings(root: Path | None, config: Path | None, *, system: bool) -> Settings:

@@ -3,10 +3,11 @@
 Blocking calls, some of them for as long as a start or a stop takes: not for a GUI's own thread.
 """
 
-import sys
-from pathlib import Path
+from __future__ import annotations
 
-from janagent.config import Settings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from janagent.service import installing, plan
 from janagent.service.launchctl import Launchctl
 from janagent.service.plan import DAEMON_AGENT, DAEMON_UNIT, TRAY_AGENT, TRAY_UNIT, Part
@@ -14,19 +15,20 @@ from janagent.service.report import FileReport
 from janagent.service.stamp import FileState
 from janagent.service.systemctl import ServiceError, Systemctl
 
-_IS_MAC = sys.platform == "darwin"
+if TYPE_CHECKING:
+    from janagent.config import Settings
 
 
 def is_installed() -> bool:
     """The daemon is a service of this person, and the service manager knows it."""
-    if _IS_MAC:
+    if plan.is_mac():
         return plan.agent_file(DAEMON_AGENT).exists()
     return Systemctl().unit(DAEMON_UNIT).is_loaded
 
 
 def start() -> None:
     """Start the daemon's service; returns when it answers requests. Raises ServiceError."""
-    if _IS_MAC:
+    if plan.is_mac():
         Launchctl().start(DAEMON_AGENT, plan.agent_file(DAEMON_AGENT))
         return
     systemctl = Systemctl()
@@ -37,7 +39,7 @@ def start() -> None:
 
 def stop() -> None:
     """Stop the daemon's service; returns when its answers are finished. Raises ServiceError."""
-    if _IS_MAC:
+    if plan.is_mac():
         Launchctl().stop(DAEMON_AGENT)
     else:
         Systemctl().do("stop", DAEMON_UNIT)
@@ -45,7 +47,7 @@ def stop() -> None:
 
 def login_enabled() -> bool:
     """The tray starts at log-in. Reads files alone, so it is quick."""
-    if _IS_MAC:
+    if plan.is_mac():
         return plan.agent_file(TRAY_AGENT).exists()
     return _is_linked(TRAY_UNIT) or _is_shown(plan.autostart_file())
 
@@ -56,10 +58,12 @@ def set_login(enabled: bool, *, settings: Settings | None = None) -> None:
     Switched off, the daemon's unit stays installed; on a Mac, where files are all there is, both agents go.
     `settings` are those in force, read if not given.
     """
+    from janagent.config import Settings
+
     known = plan.facts(longest_stop_s=(settings or Settings.load()).longest_stop_s)
     if enabled:
         _let_start(known)
-    elif _IS_MAC:
+    elif plan.is_mac():
         _remove_agents(known)
     else:
         _unlink(known)
@@ -70,7 +74,7 @@ def _let_start(known: plan.Facts) -> None:
     # A unit of the daemon that is there already is good enough, whoever wrote it and with whatever flags.
     is_there = plan.files(Part.DAEMON, known)[0].path.exists()
     installing.install([Part.TRAY] if is_there or not has_units else [Part.DAEMON, Part.TRAY], known)
-    if is_there and has_units and not _IS_MAC:
+    if is_there and has_units and not plan.is_mac():
         Systemctl().link("enable", DAEMON_UNIT)
 
 

@@ -3,7 +3,6 @@
 All or nothing where a person's file is in the way: it is named, and nothing was written.
 """
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,7 +22,7 @@ IN_WORDS = {
 
 def manager(part: Part) -> Linux | Mac:
     """The service manager of this machine."""
-    return Mac(part) if sys.platform == "darwin" else Linux(part)
+    return Mac(part) if plan.is_mac() else Linux(part)
 
 
 def install(

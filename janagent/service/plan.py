@@ -56,12 +56,17 @@ def facts(*, longest_stop_s: float, serve_flags: Sequence[str] = ()) -> Facts:
     return Facts(sys.executable, tuple(serve_flags), int(longest_stop_s) + STOP_SPARE_S)
 
 
-def files(part: Part, known: Facts, *, is_mac: bool = sys.platform == "darwin") -> list[StampedFile]:
+def is_mac() -> bool:
+    """launchd it is, not systemd."""
+    return sys.platform == "darwin"
+
+
+def files(part: Part, known: Facts) -> list[StampedFile]:
     """The files of `part`, each at its place."""
     match part:
         case Part.SYSTEM:
             return _system_files(known)
-        case _ if is_mac:
+        case _ if is_mac():
             return [_agent(part, known)]
         case Part.DAEMON:
             return [_user_unit(DAEMON_UNIT, known)]

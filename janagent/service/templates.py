@@ -4,10 +4,10 @@ They lie in the repository's `systemd/`, `launchd/` and `config/autostart/`; a w
 package. A placeholder stands between at signs. Every format has its own way to quote a command line.
 """
 
+import html
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from xml.sax.saxutils import escape
 
 _PACKED = Path(__file__).parent / "templates"
 _CHECKOUT = Path(__file__).parents[2]
@@ -59,4 +59,4 @@ def for_plist(command: Sequence[str]) -> str:
 
 def for_xml(text: str) -> str:
     """Text between two tags."""
-    return escape(text)
+    return html.escape(text, quote=False)

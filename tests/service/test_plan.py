@@ -59,7 +59,7 @@ def verify(unit: Path, tmp_path: Path, *, scope: str) -> "subprocess.CompletedPr
 def test_systemd_has_nothing_to_say_about_a_unit(
     part: Part, name: str, real: Facts, home: Path, tmp_path: Path
 ) -> None:
-    file = next(file for file in plan.files(part, real, is_mac=False) if file.path.name == name)
+    file = next(file for file in plan.files(part, real) if file.path.name == name)
     unit = tmp_path / name
     unit.write_text(file.text)
     done = verify(unit, tmp_path, scope="--system" if part is Part.SYSTEM else "--user")
@@ -68,7 +68,7 @@ def test_systemd_has_nothing_to_say_about_a_unit(
 
 def test_systemd_would_say_so_if_a_key_were_wrong(real: Facts, home: Path, tmp_path: Path) -> None:
     unit = tmp_path / "janagent.service"
-    unit.write_text(plan.files(Part.DAEMON, real, is_mac=False)[0].text.replace("OOMPolicy", "OomPolicy"))
+    unit.write_text(plan.files(Part.DAEMON, real)[0].text.replace("OOMPolicy", "OomPolicy"))
     assert "OomPolicy" in verify(unit, tmp_path, scope="--user").stderr
 
 
@@ -78,7 +78,7 @@ def settings_of(text: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("part", [Part.DAEMON, Part.SYSTEM])
 def test_the_daemons_units_say_what_a_daemon_needs(part: Part, facts: Facts) -> None:
-    said = settings_of(plan.files(part, facts, is_mac=False)[-1].text)
+    said = settings_of(plan.files(part, facts)[-1].text)
     assert said["ExecStart"] == "/opt/janagent/bin/python -P -m janagent serve"
     wanted = {"Type": "notify", "OOMPolicy": "continue", "KillMode": "mixed", "Restart": "on-failure"}
     assert {name: said[name] for name in wanted} == wanted
@@ -88,7 +88,7 @@ def test_the_daemons_units_say_what_a_daemon_needs(part: Part, facts: Facts) -> 
 
 
 def test_no_namespace_is_asked_of_a_persons_systemd(facts: Facts) -> None:
-    said = settings_of(plan.files(Part.DAEMON, facts, is_mac=False)[0].text)
+    said = settings_of(plan.files(Part.DAEMON, facts)[0].text)
     needs_one = ("Private", "Protect", "ReadWrite", "ReadOnly", "Inaccessible", "Bind", "TemporaryFileSystem")
     assert [name for name in said if name.startswith(needs_one)] == []
 
@@ -96,7 +96,7 @@ def test_no_namespace_is_asked_of_a_persons_systemd(facts: Facts) -> None:
 def test_a_stop_may_take_as_long_as_the_settings_say(home: Path) -> None:
     settings = Settings.load({"drain_s": 300})
     known = plan.facts(longest_stop_s=settings.longest_stop_s)
-    said = settings_of(plan.files(Part.DAEMON, known, is_mac=False)[0].text)
+    said = settings_of(plan.files(Part.DAEMON, known)[0].text)
     assert int(said["TimeoutStopSec"]) > settings.longest_stop_s > 300
 
 
@@ -114,20 +114,20 @@ def test_the_interpreter_is_the_one_that_runs_this_and_flags_go_along() -> None:
 @pytest.mark.parametrize("interpreter", ["/opt/janagent/bin/python", '/home/a b/100% "$x`\\/python'])
 def test_the_desktop_entry_is_valid(interpreter: str, home: Path, tmp_path: Path) -> None:
     entry = tmp_path / "janagent-tray.desktop"
-    entry.write_text(plan.files(Part.TRAY, Facts(interpreter), is_mac=False)[-1].text)
+    entry.write_text(plan.files(Part.TRAY, Facts(interpreter))[-1].text)
     done = subprocess.run(["desktop-file-validate", entry], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
 def agent(part: Part, known: Facts) -> dict[str, Any]:
-    (file,) = plan.files(part, known, is_mac=True)
+    (file,) = plan.files(part, known)
     loaded: dict[str, Any] = plistlib.loads(file.text.encode())
     assert file.path.name == f"{loaded['Label']}.plist"
     return loaded
 
 
 @pytest.mark.parametrize("part", [Part.DAEMON, Part.TRAY])
-def test_an_agent_has_keys_that_launchd_knows(part: Part, facts: Facts, home: Path) -> None:
+def test_an_agent_has_keys_that_launchd_knows(part: Part, facts: Facts, mac: Path) -> None:
     loaded = agent(part, facts)
     assert [key for key in loaded if key not in LAUNCHD_KEYS] == []
     assert [key for key, value in loaded.items() if type(value) is not LAUNCHD_KEYS[key]] == []
@@ -136,7 +136,7 @@ def test_an_agent_has_keys_that_launchd_knows(part: Part, facts: Facts, home: Pa
     assert Path(loaded["StandardErrorPath"]).is_absolute()
 
 
-def test_an_agent_runs_the_same_commands(home: Path) -> None:
+def test_an_agent_runs_the_same_commands(mac: Path) -> None:
     odd = Facts("/Users/a & b/<x>/python", ("--root", "/Volumes/Disk 1"), stop_s=321)
     daemon = agent(Part.DAEMON, odd)
     assert daemon["ProgramArguments"] == odd.serve
