@@ -4,7 +4,6 @@ They lie in the repository's `systemd/`, `launchd/` and `config/autostart/`; a w
 package. A placeholder stands between at signs. Every format has its own way to quote a command line.
 """
 
-import html
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -59,4 +58,4 @@ def for_plist(command: Sequence[str]) -> str:
 
 def for_xml(text: str) -> str:
     """Text between two tags."""
-    return html.escape(text, quote=False)
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

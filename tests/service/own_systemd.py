@@ -77,7 +77,7 @@ def why_not() -> str:
     """Why no systemd can be started here, empty if one can."""
     if sys.platform != "linux":
         return "this is not Linux"
-    for tool in ("unshare", "nsenter", "systemctl"):
+    for tool in ("unshare", "nsenter", "setpriv", "systemctl"):
         if shutil.which(tool) is None:
             return f"there is no {tool}"
     try:
@@ -134,7 +134,19 @@ class OwnSystemd:
         }
         with self._log.open("w") as log:
             self._process = subprocess.Popen(
-                ["unshare", *NAMESPACES, "sh", "-ec", CGROUP, "sh", self.script],
+                # Nothing of it outlives this process, however that ends.
+                [
+                    "setpriv",
+                    "--pdeathsig",
+                    "KILL",
+                    "unshare",
+                    *NAMESPACES,
+                    "sh",
+                    "-ec",
+                    CGROUP,
+                    "sh",
+                    self.script,
+                ],
                 env=self.environment | variables,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

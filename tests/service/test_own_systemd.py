@@ -52,6 +52,7 @@ def person(starter: Path) -> Iterator[OwnSystemd]:
         models = own.home / "janroot" / "models"
         models.mkdir(parents=True)
         (models / "smol.gguf").symlink_to(starter)
+        (own.home / ".config" / "janagent" / "environment").write_text("VLLM_API_KEY=a-key\n")
         done = own.janagent("service", "install", "--tray")
         assert done.returncode == 0, done.stderr + own.log
         assert "the tray starts at the next log-in" in done.stderr
@@ -79,9 +80,9 @@ def test_it_is_started_when_it_is_ready_and_serves_under_the_hardening(running: 
     assert done.returncode == 0
     assert re.search(r"janagent\.service: active \(process \d+\), starts by itself; http://", done.stdout)
     assert running.systemctl("is-enabled", UNIT, "janagent-tray.service") == "enabled\nenabled"
-    assert running.do(
-        "sh", "-c", f"grep -h NoNewPrivs /proc/{running.show(UNIT, 'MainPID')}/status"
-    ).endswith("1")
+    process = f"/proc/{running.show(UNIT, 'MainPID')}"
+    assert "VLLM_API_KEY=a-key" in running.do("cat", f"{process}/environ").split("\0")
+    assert running.do("grep", "NoNewPrivs", f"{process}/status").endswith("1")
 
 
 def test_killed_it_is_started_again(running: OwnSystemd) -> None:
