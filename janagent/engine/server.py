@@ -8,7 +8,7 @@ import functools
 
 from aiohttp import web
 
-from janagent.engine.calls import Style
+from janagent.engine.conversation import Conversation
 from janagent.engine.faults import RequestError, context_exceeded, unsupported
 from janagent.engine.generating import Generator, Wanted
 from janagent.engine.model import Model, Tokens
@@ -73,10 +73,7 @@ class Server:
         may_call_several = body.parallel_tool_calls is not False
         toolbox = toolbox_of(body.tools or (), body.tool_choice, may_call_several=may_call_several)
         text = self._chat_text(body, toolbox)
-        family = self._chat_prompt.family
-        forced = toolbox.forcing_schema() if toolbox is not None else None
-        thinking = family.thinking_after(text) if forced is None else None
-        style = None if toolbox is None else Style.FORCED if forced is not None else family.style
+        reading = self._conversation.reading(text, toolbox, hides_thoughts=body.reasoning_format != "none")
         wanted = Wanted(
             body=body,
             prompts=[self._fitting(await chat_tokens(self._model, text), param="messages")],
@@ -84,27 +81,19 @@ class Server:
             limit=limit,
             top_logprobs=(body.top_logprobs or 0) if body.logprobs else None,
             stops=self._chat_prompt.stops,
-            forced=forced,
-            style=style,
-            thinking=thinking,
-            shown=self._marks if style is not None or thinking is not None else {},
+            toolbox=toolbox,
+            reading=reading,
         )
         return await self._generator.run(request, wanted)
 
     @functools.cached_property
-    def _marks(self) -> dict[int, bytes]:
-        """Marks of the family's calls and thoughts that are control tokens here, which else have no text."""
-        found = {}
-        for mark in self._chat_prompt.family.marks:
-            tokens = self._model.tokenize(mark, special=True)
-            if tokens.size == 1 and not self._model.piece(int(tokens[0])):
-                found[int(tokens[0])] = mark.encode()
-        return found
+    def _conversation(self) -> Conversation:
+        return Conversation(self._model, self._chat_prompt.family)
 
     def _chat_text(self, body: ChatBody, toolbox: Toolbox | None) -> str:
         try:
             messages = [message.for_template() for message in body.messages]
-            return self._chat_prompt.render(messages, toolbox=toolbox, extra=body.chat_template_kwargs)
+            return self._chat_prompt.render(messages, toolbox=toolbox, extra=body.template_values)
         except PromptError as error:
             raise RequestError(str(error), param="messages", code="template_error") from error
 
