@@ -16,7 +16,8 @@ from janagent.engine.answers import DONE, ChunkWriter, Envelope, Usage, error_ev
 from janagent.engine.conversation import NO_READING, Reading
 from janagent.engine.delivery import Collected, Streamed
 from janagent.engine.faults import RequestError
-from janagent.engine.model import Model, Tokens
+from janagent.engine.media import Prompt
+from janagent.engine.model import Model
 from janagent.engine.reader import AnswerReader
 from janagent.engine.replies import clean, json_reply, queue_full
 from janagent.engine.requests import MAX_ANSWERS, SamplingBody
@@ -49,7 +50,7 @@ class Wanted:
     """
 
     body: SamplingBody
-    prompts: Sequence[Tokens]
+    prompts: Sequence[Prompt]
     is_chat: bool
     limit: int | None
     top_logprobs: int | None
@@ -193,7 +194,8 @@ class Generator:
         stops = (*(body.stop or ()), *wanted.stops)
         return [
             Generation(
-                prompt=prompt,
+                prompt=prompt.tokens,
+                media=prompt.media,
                 max_tokens=self._room(prompt, wanted.limit),
                 sampling=_for_choice(sampling, choice),
                 text=TextStream(stops),
@@ -217,8 +219,8 @@ class Generator:
         except QueueFull as error:
             raise queue_full(error) from error
 
-    def _room(self, prompt: Tokens, limit: int | None) -> int:
-        room = self._ctx_len - prompt.size
+    def _room(self, prompt: Prompt, limit: int | None) -> int:
+        room = self._ctx_len - prompt.tokens.size
         return room if limit is None else min(limit, room)
 
     def _sampling(self, body: SamplingBody, *, may_go_on: bool) -> Sampling:
@@ -261,7 +263,7 @@ def _logit_bias(given: Mapping[str, float], *, n_vocab: int) -> dict[int, float]
 
 def _usage(wanted: Wanted, generations: Sequence[Generation]) -> Usage:
     return Usage(
-        prompt=sum(prompt.size for prompt in wanted.prompts),
+        prompt=sum(prompt.tokens.size for prompt in wanted.prompts),
         completion=sum(generation.n_generated for generation in generations),
         cached=min((generation.n_cached for generation in generations), default=0),
     )

@@ -1,7 +1,7 @@
-"""The worker's HTTP: OpenAI's three calls and a health check on a Unix socket.
+"""The worker's HTTP: OpenAI's three calls, `rerank` and a health check on a Unix socket.
 
-Reads bodies and says what is wanted; `generating` and `vectors` do it. The daemon's proxy is the only
-client meant.
+Reads bodies and says what is wanted; `generating`, `vectors` and `ranking` do it. The daemon's
+proxy is the only client meant.
 """
 
 import functools
@@ -11,12 +11,16 @@ from aiohttp import web
 from janagent.engine.conversation import Conversation
 from janagent.engine.faults import RequestError, context_exceeded, unsupported
 from janagent.engine.generating import Generator, Wanted
-from janagent.engine.model import Model, Tokens
+from janagent.engine.media import Encoded, Prompt
+from janagent.engine.model import Model
+from janagent.engine.parts import Marks, Medium, Mixed
 from janagent.engine.prompt import ChatPrompt, PromptError
+from janagent.engine.ranking import Ranking
 from janagent.engine.replies import errors, json_reply
 from janagent.engine.requests import ChatBody, CompletionBody, read_body
 from janagent.engine.scheduler import Scheduler
-from janagent.engine.tokenizing import chat_tokens, each, prompt_tokens
+from janagent.engine.senses import Senses
+from janagent.engine.tokenizing import each, mixed_prompt, prompt_tokens
 from janagent.engine.tools import Toolbox, toolbox_of
 from janagent.engine.vectors import Vectors
 
@@ -33,7 +37,9 @@ class Server:
         scheduler: Scheduler,
         generator: Generator,
         vectors: Vectors,
+        ranking: Ranking,
         chat_prompt: ChatPrompt,
+        senses: Senses,
         ctx_len: int,
         can_generate: bool,
     ) -> None:
@@ -41,7 +47,9 @@ class Server:
         self._scheduler = scheduler
         self._generator = generator
         self._vectors = vectors
+        self._ranking = ranking
         self._chat_prompt = chat_prompt
+        self._senses = senses
         self._ctx_len = ctx_len
         self._can_generate = can_generate
 
@@ -51,6 +59,7 @@ class Server:
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_post("/v1/completions", self._complete)
         app.router.add_post("/v1/embeddings", self._vectors.answer)
+        app.router.add_post("/v1/rerank", self._ranking.answer)
         app.router.add_get("/health", self._health)
         return app
 
@@ -72,11 +81,13 @@ class Server:
             )
         may_call_several = body.parallel_tool_calls is not False
         toolbox = toolbox_of(body.tools or (), body.tool_choice, may_call_several=may_call_several)
-        text = self._chat_text(body, toolbox)
+        marks = Marks()
+        text = self._chat_text(body, toolbox, marks)
+        media = await self._media(body)
         reading = self._conversation.reading(text, toolbox, hides_thoughts=body.reasoning_format != "none")
         wanted = Wanted(
             body=body,
-            prompts=[self._fitting(await chat_tokens(self._model, text), param="messages")],
+            prompts=[self._fitting(await mixed_prompt(self._model, text, marks, media), param="messages")],
             is_chat=True,
             limit=limit,
             top_logprobs=(body.top_logprobs or 0) if body.logprobs else None,
@@ -90,12 +101,22 @@ class Server:
     def _conversation(self) -> Conversation:
         return Conversation(self._model, self._chat_prompt.family)
 
-    def _chat_text(self, body: ChatBody, toolbox: Toolbox | None) -> str:
+    def _chat_text(self, body: ChatBody, toolbox: Toolbox | None, marks: Marks) -> str:
         try:
-            messages = [message.for_template() for message in body.messages]
+            messages = [message.for_template(marks) for message in body.messages]
             return self._chat_prompt.render(messages, toolbox=toolbox, extra=body.template_values)
         except PromptError as error:
             raise RequestError(str(error), param="messages", code="template_error") from error
+
+    async def _media(self, body: ChatBody) -> list[tuple[bytes, Encoded]]:
+        """What the messages show, in the order of their marks, each by the digest of its content."""
+        return [
+            await self._senses.perceive(part, param=f"messages[{index}].content[{number}]")
+            for index, message in enumerate(body.messages)
+            if isinstance(message.content, Mixed)
+            for number, part in enumerate(message.content.parts)
+            if isinstance(part, Medium)
+        ]
 
     async def _complete(self, request: web.Request) -> web.StreamResponse:
         body = await read_body(await request.read(), CompletionBody)
@@ -106,7 +127,7 @@ class Server:
         if not items:
             raise RequestError("prompt: must not be empty", param="prompt", code="invalid_value")
         prompts = [
-            self._fitting(await prompt_tokens(self._model, item, suffix=body.suffix), param="prompt")
+            self._fitting(Prompt(await prompt_tokens(self._model, item, suffix=body.suffix)), param="prompt")
             for item in items
         ]
         echoed = []
@@ -126,10 +147,11 @@ class Server:
     def _require_generation(self) -> None:
         if not self._can_generate:
             raise RequestError(
-                "this model makes embeddings only; use /v1/embeddings", code="model_not_generative"
+                "this model writes no text; use /v1/embeddings, or /v1/rerank of a model that ranks",
+                code="model_not_generative",
             )
 
-    def _fitting(self, tokens: Tokens, *, param: str) -> Tokens:
-        if tokens.size >= self._ctx_len:
-            raise context_exceeded(tokens.size, self._ctx_len, param=param)
-        return tokens
+    def _fitting(self, prompt: Prompt, *, param: str) -> Prompt:
+        if prompt.tokens.size >= self._ctx_len:
+            raise context_exceeded(prompt.tokens.size, self._ctx_len, param=param)
+        return prompt

@@ -33,27 +33,57 @@ _LONGEST_CLOSING = 64
 """Bytes: the end of what was said in which a closing mark is looked for."""
 _GBNF_PART = re.compile(r""""(?:\\.|[^"\\])*"|\[(?:\\.|[^\]\\])*\]|#[^\n]*|\.""", re.DOTALL)
 _GBNF_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|.)", re.DOTALL)
-_PARTS = ("properties", "patternProperties", "$defs", "definitions")
-"""Keywords that hold schemas by name."""
-_LISTS = ("anyOf", "oneOf", "prefixItems")
+_SCHEMAS_BY_NAME = ("properties", "patternProperties", "$defs", "definitions")
+_BRANCHES = ("anyOf", "oneOf")
 _OPEN = frozenset(
-    {"additionalProperties", "unevaluatedProperties", "patternProperties", "anyOf", "oneOf", "$ref"}
+    {*_BRANCHES, "$ref", "if", "not", "additionalProperties", "patternProperties", "unevaluatedProperties"}
 )
-"""Keywords beside which `properties` is not all that an object may have."""
+"""Keywords that speak of properties beyond those of the object's own list."""
 
 
 class ShapeError(Exception):
     """A shape that cannot be had. The message says which part of it."""
 
 
-def json_shape(schema: Mapping[str, Any]) -> str:
-    """The grammar of JSON that fits `schema`.
-
-    An object whose properties are listed has no others, even where the schema would allow them: a model would
-    go on to invent some. (Parts of an `allOf` are left as they are, for each would forbid the others' own.)
-    """
-    wanted = schema if _is_joined(schema) else _closed(schema)
+def json_shape(schema: Mapping[str, Any] | bool) -> str:
+    """The grammar of JSON that fits `schema`, and has nothing that `schema` does not declare."""
+    wanted = schema if _is_joined(schema) else closed(schema)
     return str(LLMatcher.grammar_from_json_schema(json.dumps(wanted), overrides=_JSON_OPTIONS))
+
+
+def _is_joined(value: Any) -> bool:
+    """Whether some object is put together of several schemas, which needs each of them open."""
+    if isinstance(value, Mapping):
+        is_one = "allOf" not in value and not ("$ref" in value and "properties" in value)
+        return not is_one or any(map(_is_joined, value.values()))
+    return isinstance(value, list) and any(map(_is_joined, value))
+
+
+def closed(schema: Any) -> Any:
+    """`schema` whose objects have no properties but the declared ones, unless it says so.
+
+    JSON Schema allows any, and a small model that is forced to write an object goes on inventing some until
+    its answer is cut. llama.cpp's own conversion does the same.
+    """
+    if not isinstance(schema, Mapping):
+        return schema
+    done = dict(schema)
+    for name in _SCHEMAS_BY_NAME:
+        if isinstance(inner := schema.get(name), Mapping):
+            done[name] = {one: closed(value) for one, value in inner.items()}
+    for name in _BRANCHES:
+        if isinstance(branches := schema.get(name), list) and "properties" not in schema:
+            done[name] = [closed(branch) for branch in branches]
+    for name in ("items", "additionalProperties"):
+        if name in schema:
+            done[name] = closed(schema[name])
+    if isinstance(items := schema.get("prefixItems"), list):
+        done["prefixItems"] = [closed(item) for item in items]
+    declared, required = schema.get("properties"), schema.get("required")
+    if isinstance(declared, Mapping) and _OPEN.isdisjoint(schema):
+        wants_others = isinstance(required, list) and not all(name in declared for name in required)
+        done |= {} if wants_others else {"additionalProperties": False}
+    return done
 
 
 def _plainer(found: re.Match[str]) -> str:
@@ -69,32 +99,6 @@ def _unescaped(found: re.Match[str]) -> str:
         return found[0]
     char = chr(int(code, 16))
     return f"\\x{ord(char):02x}" if ord(char) < 0x80 else char
-
-
-def _is_joined(value: Any) -> bool:
-    """Whether some object of a schema is described in several places."""
-    if isinstance(value, Mapping):
-        if "allOf" in value or ("$ref" in value and "properties" in value):
-            return True
-        return any(map(_is_joined, value.values()))
-    return isinstance(value, list) and any(map(_is_joined, value))
-
-
-def _closed(schema: Any) -> Any:
-    if not isinstance(schema, Mapping):
-        return schema
-    closed = dict(schema)
-    if "properties" in schema and not schema.keys() & _OPEN:
-        closed["additionalProperties"] = False
-    for keyword in _PARTS:
-        if isinstance(parts := schema.get(keyword), Mapping):
-            closed[keyword] = {name: _closed(part) for name, part in parts.items()}
-    for keyword in (*_LISTS, "items", "additionalProperties"):
-        if isinstance(parts := closed.get(keyword), list):
-            closed[keyword] = [_closed(part) for part in parts]
-        elif isinstance(parts, Mapping):
-            closed[keyword] = _closed(parts)
-    return closed
 
 
 def gbnf_shape(text: str) -> str:
