@@ -78,7 +78,7 @@ class AnswerReader:
         assert self._thinking is not None
         self._skips_space = True
         yield from self._source.until(self._thinking.closing, say=self._say_thought)
-        self._begin_anew()
+        self._begin_anew(self._between)
 
     def _begin(self) -> Wait[None]:
         """An answer that is a call from its first character on, with no mark before it."""
@@ -105,7 +105,6 @@ class AnswerReader:
             if mark not in self._form.openings:
                 yield from self._think()
                 continue
-            self._commit_before(mark)
             if mark in self._form.kept:
                 self._source.at -= len(mark)
             yield from self._call(self._form.openings[mark])
@@ -122,7 +121,7 @@ class AnswerReader:
             else:
                 self._say(self._source.uncommitted)
         if has_called:
-            self._begin_anew("\n" if self._has_said else "")
+            self._begin_anew(self._between)
         self._source.commit()
 
     def _say_thought(self, text: str) -> None:
@@ -130,7 +129,7 @@ class AnswerReader:
 
     def _say(self, text: str, *, is_thought: bool = False) -> None:
         if is_thought is not self._is_thought:
-            self._begin_anew("\n" if self._has_said and not is_thought else "")
+            self._begin_anew("" if is_thought else self._between)
             self._is_thought = is_thought
         if self._skips_space:
             if not (text := text.lstrip(WHITESPACE)):
@@ -143,13 +142,11 @@ class AnswerReader:
             self._has_said |= not is_thought
             self._calls.pieces.append(Words(shown, is_thought))
 
+    @property
+    def _between(self) -> str:
+        """What sets words apart from earlier words, where thoughts or calls stand between."""
+        return "\n" if self._has_said else ""
+
     def _begin_anew(self, space: str = "") -> None:
         """`space` is put before what comes next, instead of the white space that comes."""
         self._space, self._skips_space = space, True
-
-    def _commit_before(self, mark: str) -> None:
-        """All up to `mark`, which was read, has been said."""
-        source = self._source
-        source.at -= len(mark)
-        source.commit()
-        source.at = len(mark)

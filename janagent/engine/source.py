@@ -5,7 +5,7 @@ the text is whole. Pure. Neighbours: `calls` (what parsers find), `families` (th
 them).
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import TypeVar
 
 from janagent.engine.text import overlap
@@ -89,26 +89,35 @@ class Source:
     def until(self, *marks: str, say: Callable[[str], None] | None = None) -> Wait[tuple[str, str]]:
         """Read to the nearest of `marks`: (the text before it, the mark), the mark empty at the text's end.
 
-        With `say` the text goes there as soon as it is certain, instead.
+        With `say` the text goes there as soon as it is certain, instead, and is committed.
         """
         parts: list[str] = []
-        tell = say or parts.append
-        longest = max(map(len, marks), default=0)
+        firsts = {mark[0] for mark in marks}
         while True:
-            found = [(at, -len(mark), mark) for mark in marks if (at := self.text.find(mark, self.at)) >= 0]
-            if found:
-                end, _, mark = min(found)
-                tell(self.text[self.at : end])
-                self.at = end + len(mark)
-                return "".join(parts), mark
-            tail = self.text[max(self.at, len(self.text) - longest) :]
-            keep = 0 if self.is_whole else max((overlap(tail, mark) for mark in marks), default=0)
-            if (end := len(self.text) - keep) > self.at:
-                tell(self.text[self.at : end])
+            end, mark = len(self.text), ""
+            if not firsts.isdisjoint(self.text[self.at :]):
+                end, mark = self._nearest(marks)
+            if end > self.at and say is None:
+                parts.append(self.text[self.at : end])
+            elif end > self.at and say is not None:
+                say(self.text[self.at : end])
                 self.at = end
-            if self.is_whole:
-                return "".join(parts), ""
+                self.commit()
+                end = 0
+            self.at = end + len(mark)
+            if mark or self.is_whole:
+                return "".join(parts), mark
             yield
+
+    def _nearest(self, marks: Sequence[str]) -> tuple[int, str]:
+        """(where the first of `marks` begins, or could begin, that mark if it is there)."""
+        found = [(at, -len(mark), mark) for mark in marks if (at := self.text.find(mark, self.at)) >= 0]
+        if found:
+            at, _, mark = min(found)
+            return at, mark
+        tail = self.text[max(self.at, len(self.text) - max(map(len, marks))) :]
+        keep = 0 if self.is_whole else max(overlap(tail, mark) for mark in marks)
+        return len(self.text) - keep, ""
 
     def _unread(self, n: int) -> None:
         """The last `n` characters, which may have been read before the last `add`, come again."""
