@@ -190,16 +190,18 @@ class Shapes:
 
     def __init__(self, model: Model) -> None:
         self._model = model
-        self._lock = threading.Lock()
+        self._compiling = threading.Lock()
+        self._lock = threading.Lock()  # of what is compiled; the loop waits for it
         self._tokenizer: Any = None
         self._compiled: collections.OrderedDict[str, LLMatcher] = collections.OrderedDict()
 
     def compile(self, grammar: str) -> None:
         """Make `grammar` ready for `walk`; the first takes a good part of a second. Raises ShapeError."""
-        with self._lock:
-            if grammar in self._compiled:
-                self._compiled.move_to_end(grammar)
-                return
+        with self._compiling:
+            with self._lock:
+                if grammar in self._compiled:
+                    self._compiled.move_to_end(grammar)
+                    return
             if self._tokenizer is None:
                 self._tokenizer = lltokenizer_from_vocab(
                     self._model.vocab, self._model.n_vocab, eos_token=sorted(self._model.end_tokens)
@@ -207,9 +209,11 @@ class Shapes:
             is_faulty, messages = LLMatcher.validate_grammar_with_warnings(grammar, self._tokenizer)
             if is_faulty:
                 raise ShapeError(_one_line(messages))
-            self._compiled[grammar] = LLMatcher(self._tokenizer, grammar)
-            if len(self._compiled) > _KEPT:
-                self._compiled.popitem(last=False)
+            matcher = LLMatcher(self._tokenizer, grammar)
+            with self._lock:
+                self._compiled[grammar] = matcher
+                if len(self._compiled) > _KEPT:
+                    self._compiled.popitem(last=False)
 
     def walk(
         self, grammar: str, *, detours: Sequence[Detour] = (), shown: Mapping[int, bytes] | None = None

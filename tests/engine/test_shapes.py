@@ -2,6 +2,7 @@
 
 import json
 import re
+import threading
 from typing import Any
 
 import pytest
@@ -306,3 +307,18 @@ def test_a_detour_begins_only_at_the_beginning(model: Model):
     walk.take(other)
     assert not walk.is_over
     assert allowed(model, walk).all()
+
+
+def test_who_has_a_shape_does_not_wait_while_another_is_compiled(model: Model):
+    many = {
+        "anyOf": [{"properties": {f"{i} {j}": {"type": "string"} for j in range(50)}} for i in range(100)]
+    }
+    shapes = shapes_of(model)
+    ready = json_shape({"const": 7})
+    shapes.compile(ready)
+    compiling = threading.Thread(target=shapes.compile, args=(json_shape(many),))
+    compiling.start()
+    walk = shapes.walk(ready)
+    assert compiling.is_alive()
+    assert lets_through(model, walk, "7")
+    compiling.join()
