@@ -191,6 +191,9 @@ class Settings(BaseSettings):
     remote_stall_s: float = Field(
         300, ge=1, allow_inf_nan=False, description="give up on a remote model that sends nothing for so long"
     )
+    client_stall_s: float = Field(
+        60, ge=1, allow_inf_nan=False, description="cut a client that takes no byte of its answer for so long"
+    )
     queue_limit: int = Field(256, ge=0, description="requests that may wait for a free place of one model")
     spare_worker: bool = Field(True, description="keep one empty worker ready, so that a load starts at once")
     rescan_s: float = Field(
