@@ -83,6 +83,8 @@ class Scheduler:
         self._on_broken = on_broken
         self._slots = SlotTable(context, n_slots=n_slots, ctx_len=ctx_len, retained=retained)
         self._waiting: collections.deque[Request] = collections.deque()
+        self._arriving: Generation | None = None
+        """Has left the waiting line and has no slot yet."""
         self._changed = threading.Condition()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="decode", daemon=True)
@@ -116,7 +118,7 @@ class Scheduler:
         """Queue the answers of one request. Raises QueueFull."""
         request = Request(generations=generations, since_s=time.monotonic())
         with self._changed:
-            free = self._slots.n_free
+            free = self._slots.n_free - (self._arriving is not None)
             ahead = sum(len(other.generations) - other.n_admitted for other in self._waiting)
             # Those that the free slots will take at the next step do not count as waiting.
             if ahead >= free and len(self._waiting) - free >= self._queue_limit:
@@ -184,9 +186,12 @@ class Scheduler:
                 self._changed.wait()
             if was_idle and self._waiting:
                 self._gather()
-            if not self._stopping:
-                self._admit()
-            return not self._stopping
+            if any(request.generations[0].cancelled for request in self._waiting):
+                self._waiting = collections.deque(r for r in self._waiting if not r.generations[0].cancelled)
+            is_stopping = self._stopping
+        if not is_stopping:
+            self._admit()
+        return not is_stopping
 
     def _gather(self) -> None:
         """Let requests that come together start together: prompts that share a step cost less than one after
@@ -210,18 +215,24 @@ class Scheduler:
         """(1) Free the slots of cancelled answers, then fill free slots from the waiting line."""
         for slot in self._slots.cancelled():
             self._release(slot)
-        if not self._waiting:
-            return
-        self._waiting = collections.deque(r for r in self._waiting if not r.generations[0].cancelled)
-        while self._slots.n_free and self._waiting:
+        while self._slots.n_free and self._next_in_line() and self._arriving is not None:
+            # Not under the lock: this may copy for long, and the loop must not stand still for it.
+            self._slots.occupy(self._arriving)
+            self.prompt_tokens += self._arriving.prompt.size
+            self._arriving = None
+
+    def _next_in_line(self) -> bool:
+        """Take the next answer out of the waiting line, if there is one."""
+        with self._changed:
+            if not self._waiting:
+                return False
             request = self._waiting.popleft()
-            generation = request.generations[request.n_admitted]
+            self._arriving = request.generations[request.n_admitted]
             request.n_admitted += 1
-            self._slots.occupy(generation)
-            self.prompt_tokens += generation.prompt.size
             if request.n_admitted < len(request.generations):
                 # Behind the others: a request for many answers takes its turn for each of them.
                 self._waiting.append(request)
+            return True
 
     def _release(self, slot: Slot) -> None:
         self._answer_s += 0.2 * (self._slots.release(slot) - self._answer_s)
@@ -366,7 +377,7 @@ class Scheduler:
     def _broken(self, message: str) -> None:
         with self._changed:
             self._stopping = True
-            lost = self._slots.generations
+            lost = [*self._slots.generations, *([self._arriving] if self._arriving is not None else [])]
             for request in self._waiting:
                 lost.extend(request.generations[request.n_admitted :])
         self._deliver([(generation, Progress("", error=message)) for generation in lost])

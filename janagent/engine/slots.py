@@ -6,7 +6,7 @@ a copy of it costs about a thousandth of computing it. Belongs to the decode thr
 data.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -153,8 +153,17 @@ def is_worth_copying(n_tokens: int, *, slot: Slot) -> bool:
     return n_tokens >= max(MIN_SHARED, _MIN_SHARE * slot.tokens.size)
 
 
-def choose_slot(slots: Iterable[Slot], prompt: Tokens, *, may_reuse: bool, may_share: bool = True) -> Choice:
+def choose_slot(
+    slots: Iterable[Slot],
+    prompt: Tokens,
+    *,
+    may_reuse: bool,
+    may_share: bool = True,
+    keepable: Callable[[Slot, int], int] = lambda _slot, n_tokens: n_tokens,
+) -> Choice:
     """The free slot to use, at least one of which there is, and what of the cache to begin with.
+
+    `keepable` says how many of the first tokens of a slot can be gone on from.
 
     1. Without reuse: the slot unused for longest, from nothing.
     2. The longest common beginning wins. If a free slot holds it, and little else, that slot goes on.
@@ -167,14 +176,19 @@ def choose_slot(slots: Iterable[Slot], prompt: Tokens, *, may_reuse: bool, may_s
     oldest = oldest_free(free)
     if not may_reuse:
         return Choice(oldest, 0)
+
+    def share(slot: Slot) -> int:
+        shared = shared_prefix(slot, prompt)
+        return shared if shared > slot.n_past else keepable(slot, shared)
+
     best = max(
         (slot for slot in (slots if may_share else free) if slot.source is None),
-        key=lambda slot: (shared_prefix(slot, prompt), slot.generation is None, -slot.last_used),
+        key=lambda slot: (share(slot), slot.generation is None, -slot.last_used),
     )
-    shared = shared_prefix(best, prompt)
+    shared = share(best)
     if best.generation is None and (shared * 2 >= best.n_past or best is oldest):
         return Choice(best, shared)
-    keep = common_prefix(oldest, prompt)
+    keep = keepable(oldest, common_prefix(oldest, prompt))
     if may_share and is_worth_copying(shared - keep, slot=oldest):
         return Choice(oldest, keep, best, shared)
     return Choice(oldest, keep)

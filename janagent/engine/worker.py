@@ -107,7 +107,7 @@ class _Worker:
             words += [self._log.last_errors()]
             self._status.send(Failed(message=(": ".join(filter(None, words)) or str(error))[:2000]))
             return ExitCode.LOAD_FAILED
-        retained = Retained(spec.prompt_cache_bytes, may_cut=context.can_cut, spare_bytes=_spare_bytes)
+        retained = Retained(spec.prompt_cache_bytes, window=context.window, spare_bytes=_spare_bytes)
         scheduler = Scheduler(
             context,
             n_slots=spec.n_parallel,

@@ -7,7 +7,8 @@ import pytest
 from janagent.engine.faults import RequestError
 from janagent.engine.llama_log import EngineLog
 from janagent.engine.model import Model, load_model
-from janagent.engine.tokenizing import chat_tokens, checked, each, prompt_tokens, tokenized
+from janagent.engine.parts import Marks
+from janagent.engine.tokenizing import chat_tokens, checked, each, mixed_prompt, prompt_tokens, tokenized
 from tests.gguf_files import write_model
 
 
@@ -46,6 +47,7 @@ async def test_a_chat_prompt_begins_with_one_bos_however_the_template_puts_it(ti
 async def test_an_empty_prompt_still_has_a_token_to_begin_with(model: Model, tiny: Model):
     assert (await prompt_tokens(model, "", suffix=None)).size == 1
     assert list(await prompt_tokens(tiny, "", suffix=None)) == [tiny.bos]
+    assert (await mixed_prompt(model, "", Marks(), [])).tokens.size == 1  # of a template that says nothing
 
 
 async def test_a_suffix_needs_a_model_trained_for_it(model: Model, tiny: Model):
