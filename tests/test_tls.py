@@ -1,7 +1,6 @@
 """A daemon that serves https: a certificate of its own, real streams, clients that do not read."""
 
 import asyncio
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,20 +19,7 @@ from tests.clients import (
     raw,
 )
 from tests.daemons import Daemon, chat_body, stream_chat, stream_chats_at_once, text_of, until
-
-
-def make_certificate(folder: Path) -> tuple[Path, Path]:
-    """A certificate that vouches for itself, for this machine's loopback, and its key."""
-    cert, key = folder / "cert.pem", folder / "key.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
-    command += ["-subj", "/CN=localhost", "-keyout", str(key), "-out", str(cert)]
-    for extension in (
-        "subjectAltName=DNS:localhost,IP:127.0.0.1",
-        "keyUsage=critical,digitalSignature,keyCertSign",
-    ):
-        command += ["-addext", extension]
-    subprocess.run(command, check=True, capture_output=True, timeout=60)
-    return cert, key
+from tests.remote.certificates import make_certificate
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,35 @@
+"""One session for all tests of the tray; every test has a home of its own in it."""
+
+import itertools
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from tests.daemons import Daemon
+from tests.tray.session import Home, Session
+
+NUMBERS = itertools.count()
+if sys.platform != "linux":
+    # Elsewhere there is neither an X server nor a session bus. On Linux a missing program is an error.
+    collect_ignore = ["test_app.py", "test_follower.py", "test_panel.py", "test_shell.py", "test___main__.py"]
+
+
+@pytest.fixture(scope="session")
+def session() -> Iterator[Session]:
+    with Session() as running:
+        yield running
+
+
+@pytest.fixture
+def home(session: Session) -> Iterator[Home]:
+    """Nothing runs there yet."""
+    with Home(session, f"h{next(NUMBERS)}") as made:
+        yield made
+
+
+@pytest.fixture
+def served(home: Home) -> Iterator[Daemon]:
+    """A daemon without models in the same home, started as a person starts it in a terminal."""
+    with Daemon(home.folder, env=home.own, root=home.root, spare_worker=False) as daemon:
+        yield daemon
