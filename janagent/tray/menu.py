@@ -248,14 +248,11 @@ def _grouped(models: Sequence[Model]) -> list[Item]:
 
 
 def _entry(model: Model) -> Item:
-    is_on = model.state == "running"
-    return Item(_label(model), is_checked=is_on, items=tuple(_choices(model)))
-
-
-def _label(model: Model) -> str:
+    # The mark is a part of the words: GTK turns a real one around whenever the submenu opens.
+    mark = "✓ " if model.state == "running" else ""
     told = _told(model)
     name = _short(model.id, LONGEST_ID, keeps_end=True)
-    return f"{name}: {told}" if told else name
+    return Item(f"{mark}{name}: {told}" if told else name, items=tuple(_choices(model)))
 
 
 def _told(model: Model) -> str:

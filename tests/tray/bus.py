@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any, Self, TypeVar
 
 from jeepney import DBusAddress, DBusErrorResponse, HeaderFields, MessageType, new_error, new_method_call
@@ -20,7 +21,7 @@ from jeepney.wrappers import new_method_return, unwrap_msg
 T = TypeVar("T")
 ITEM = "/org/ayatana/NotificationItem/janagent"
 CALL_LIMIT_S = 5.0
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 @dataclass
@@ -49,21 +50,17 @@ class Node:
         )
 
     def find(self, *labels: str) -> "Node | None":
-        """Down the labels; `smol*` is the first that begins with smol."""
+        """Down the labels; `*smol*` is the first that contains smol."""
         node: Node | None = self
         for label in labels:
             assert node is not None
-            node = next((child for child in node.items if _is_meant(child.label, label)), None)
+            node = next((child for child in node.items if fnmatchcase(child.label, label)), None)
             if node is None:
                 return None
         return node
 
     def labels(self) -> list[str]:
         return [child.label for child in self.items if not child.is_separator]
-
-
-def _is_meant(label: str, wanted: str) -> bool:
-    return label.startswith(wanted[:-1]) if wanted.endswith("*") else label == wanted
 
 
 class Menu:
@@ -116,7 +113,7 @@ class Menu:
         return Node.of(self._ask(address, "GetLayout", "iias", (0, -1, []))[1])
 
     def press(self, *labels: str) -> int:
-        """Wait for an enabled item with these labels and press it; its id. `smol*` means any end."""
+        """Wait for an enabled item with these labels and press it; its id. `*` stands for anything."""
         address = DBusAddress(self._menu, self._owner, "com.canonical.dbusmenu")
         deadline = time.monotonic() + WAIT_S
         while True:

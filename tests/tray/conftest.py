@@ -33,3 +33,16 @@ def served(home: Home) -> Iterator[Daemon]:
     """A daemon without models in the same home, started as a person starts it in a terminal."""
     with Daemon(home.folder, env=home.own, root=home.root, spare_worker=False) as daemon:
         yield daemon
+
+
+@pytest.fixture
+def own_session() -> Iterator[Session]:
+    """One that a test may break."""
+    with Session() as running:
+        yield running
+
+
+@pytest.fixture
+def own_home(own_session: Session) -> Iterator[Home]:
+    with Home(own_session, "h") as made:
+        yield made

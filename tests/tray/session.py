@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from typing import Self
 
 import psutil
 
-LIMIT_S = 30.0
+LIMIT_S = 60.0
 BUS = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
 <busconfig>
@@ -79,6 +80,10 @@ class Session:
         self.bus = self._start(command, stdout=subprocess.PIPE)
         assert self.bus.stdout is not None
         assert self.bus.stdout.readline(), "dbus-daemon did not start"
+
+    def start(self, home: "Home", *command: str) -> None:
+        """Another program of the desktop, ended with the session."""
+        self._start(list(command), env=home.environment)
 
     def _start(self, command: list[str], **more: object) -> "subprocess.Popen[bytes]":
         streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
@@ -194,6 +199,13 @@ class TrayProcess:
     @property
     def said(self) -> str:
         return "\n".join(self.lines)
+
+    @property
+    def complaints(self) -> list[str]:
+        """What it said, less what GTK has to say of panels and displays: (program:pid): Gdk-WARNING ..."""
+        return [
+            line for line in self.lines if line and not re.match(r"\(.*:\d+\): \S+-(WARNING|CRITICAL)", line)
+        ]
 
     def unique_bytes(self) -> int:
         """Memory that only this process holds (USS)."""
