@@ -12,7 +12,14 @@ from tests.tray.session import Home, Session
 NUMBERS = itertools.count()
 if sys.platform != "linux":
     # Elsewhere there is neither an X server nor a session bus. On Linux a missing program is an error.
-    collect_ignore = ["test_app.py", "test_follower.py", "test_panel.py", "test_shell.py", "test___main__.py"]
+    collect_ignore = [
+        "test_app.py",
+        "test_follower.py",
+        "test_panel.py",
+        "test_preflight.py",
+        "test_shell.py",
+    ]
+    collect_ignore.append("test___main__.py")
 
 
 @pytest.fixture(scope="session")
