@@ -226,4 +226,5 @@ def next_steps(url: str, model_id: str | None, settings: Settings) -> list[str]:
         "  janagent ls",
         f'  janagent chat {model_id} "Why is the sky blue?"',
         f"  curl -s {url}/v1/models",
+        "or from the desktop's tray: janagent tray",
     ]

@@ -12,14 +12,8 @@ from tests.tray.session import Home, Session
 NUMBERS = itertools.count()
 if sys.platform != "linux":
     # Elsewhere there is neither an X server nor a session bus. On Linux a missing program is an error.
-    collect_ignore = [
-        "test_app.py",
-        "test_follower.py",
-        "test_panel.py",
-        "test_preflight.py",
-        "test_shell.py",
-    ]
-    collect_ignore.append("test___main__.py")
+    names = ("__main__", "app", "follower", "panel", "preflight", "shell")
+    collect_ignore = [f"test_{name}.py" for name in names]
 
 
 @pytest.fixture(scope="session")
