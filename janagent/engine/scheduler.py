@@ -246,8 +246,7 @@ class Scheduler:
             return
         self.steps += 1
         if n_prefill >= _MIN_CHUNK:
-            per_token_s = (time.perf_counter() - started_s) / self._context.n_tokens
-            self._prefill_token_s += 0.3 * (per_token_s - self._prefill_token_s)
+            self._learn_pace(self._context.n_tokens, since_s=started_s)
         updates: list[Update] = []
         for slot in active:
             slot.commit()
@@ -261,8 +260,16 @@ class Scheduler:
             return Decoded.OK
         self._flush()
         self.steps += 1
-        is_alone = all(other.n_prefill for other in active)
-        return prefill_medium(self._context, slot, at_most=self._chunk_size(is_alone=is_alone))
+        started_s, n_past = time.perf_counter(), slot.n_past
+        size = self._chunk_size(is_alone=all(other.n_prefill for other in active))
+        result = prefill_medium(self._context, slot, at_most=size)
+        if slot.n_past - n_past >= _MIN_CHUNK:
+            self._learn_pace(slot.n_past - n_past, since_s=started_s)
+        return result
+
+    def _learn_pace(self, n_tokens: int, *, since_s: float) -> None:
+        per_token_s = (time.perf_counter() - since_s) / n_tokens
+        self._prefill_token_s += 0.3 * (per_token_s - self._prefill_token_s)
 
     def _chunk_size(self, *, is_alone: bool) -> int:
         """How many prompt tokens one step may take."""
