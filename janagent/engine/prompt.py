@@ -5,6 +5,7 @@ tokens.
 """
 
 import datetime
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -87,7 +88,11 @@ class Template:
     def __init__(self, template: jinja2.Template, *, bos: str, eos: str) -> None:
         self._template = template
         self._tokens = {"bos_token": bos, "eos_token": eos}
-        self._wants_parts = not self._shows(_PROBE) and self._shows([{"type": "text", "text": _PROBE}])
+
+    @functools.cached_property
+    def _wants_parts(self) -> bool:
+        """Whether contents have to be lists of parts."""
+        return not self._shows(_PROBE) and self._shows([{"type": "text", "text": _PROBE}])
 
     def _shows(self, content: Any) -> bool:
         """Whether the text of a message written so is in the prompt."""
