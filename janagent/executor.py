@@ -34,6 +34,7 @@ from janagent.core.actions import (
 )
 from janagent.fetchers import Fetchers
 from janagent.folder import brought
+from janagent.folder.adapters import scale_of
 from janagent.folder.entry import ModelEntry, Role
 from janagent.folder.listing import parent
 from janagent.folder.records import discard
@@ -316,6 +317,11 @@ def engine_spec(
         socket_path=str(socket_path),
         model_path=str(_file(action.entry, Role.MODEL)),
         projector_path=_optional(_file(action.entry, Role.PROJECTOR)),
+        adapters=tuple(
+            wire.Adapter(path=str(b.real_path), scale=scale_of(init.lora_scale, b.path))
+            for b in action.entry.binaries
+            if b.role is Role.ADAPTER
+        ),
         model_id=action.entry.id,
         ctx_len=plan.ctx_len,
         n_parallel=plan.n_parallel,
@@ -329,7 +335,9 @@ def engine_spec(
         user_prompt=init.user_prompt,
         ai_prompt=init.ai_prompt,
         embedding=init.embedding is not False,
+        context_shift=init.context_shift is True,
         media=media,
+        has_classifier=action.entry.header is None or action.entry.header.has_classifier,
         queue_limit=queue_limit,
         prompt_cache_bytes=prompt_cache_bytes,
     )

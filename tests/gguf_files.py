@@ -147,11 +147,13 @@ def write_model(
     seed: int = 0,
     chat_template: str | None = None,
     customize: Callable[[gguf.GGUFWriter], None] | None = None,
+    tensors: Mapping[str, Weights] | None = None,
 ) -> Path:
     """A whole random-weight llama of about 300 KB that llama.cpp loads and generates with.
 
     `quantization` is what the header says (`general.file_type`); the matrices are really in it for F32, F16,
-    BF16, Q4_0, Q4_1, Q5_0, Q5_1 and Q8_0, else in F32. `customize` may add further header fields.
+    BF16, Q4_0, Q4_1, Q5_0, Q5_1 and Q8_0, else in F32. `customize` may add further header fields, `tensors`
+    are weights in place of random ones.
     """
 
     def fill(writer: gguf.GGUFWriter) -> None:
@@ -166,8 +168,8 @@ def write_model(
         )
         if customize is not None:
             customize(writer)
-        tensors = llama_tensors(embedding_length=embedding_length, layers=layers, seed=seed)
-        _add_tensors(writer, tensors, quantization)
+        drawn = llama_tensors(embedding_length=embedding_length, layers=layers, seed=seed)
+        _add_tensors(writer, tensors or drawn, quantization)
 
     return write_gguf(path, "llama", fill)
 
@@ -285,17 +287,46 @@ def _clip_tensors(
     return tensors
 
 
-def write_adapter(path: Path) -> Path:
-    """A LoRA adapter for the tiny llama, of rank 4 on one matrix."""
+ADAPTER_RANK, ADAPTER_ALPHA = 4, 8.0
+
+
+def adapter_pairs(*, embedding_length: int = 64, seed: int = 1) -> dict[str, tuple[Weights, Weights]]:
+    """The matrices (A, B) of an adapter for two matrices of the tiny llama: what is added is B @ A."""
+    random = np.random.default_rng(seed)
+    shapes = {
+        "blk.0.attn_q.weight": (embedding_length, embedding_length),
+        "blk.0.ffn_down.weight": (embedding_length, 2 * embedding_length),
+    }
+
+    def weights(*shape: int) -> Weights:
+        return (random.standard_normal(shape) * 0.2).astype(np.float32)
+
+    return {
+        name: (weights(ADAPTER_RANK, inward), weights(outward, ADAPTER_RANK))
+        for name, (outward, inward) in shapes.items()
+    }
+
+
+def write_adapter(
+    path: Path,
+    *,
+    architecture: str = "llama",
+    pairs: Mapping[str, tuple[Weights, Weights]] | None = None,
+    customize: Callable[[gguf.GGUFWriter], None] | None = None,
+) -> Path:
+    """A LoRA adapter, of rank 4 and for the tiny llama unless `pairs` says otherwise."""
 
     def fill(writer: gguf.GGUFWriter) -> None:
         writer.add_type("adapter")
         writer.add_string("adapter.type", "lora")
-        writer.add_float32("adapter.lora.alpha", 8.0)
-        writer.add_tensor("blk.0.attn_q.weight.lora_a", np.zeros((4, 64), np.float32))
-        writer.add_tensor("blk.0.attn_q.weight.lora_b", np.zeros((64, 4), np.float32))
+        writer.add_float32("adapter.lora.alpha", ADAPTER_ALPHA)
+        if customize is not None:
+            customize(writer)
+        for name, (a, b) in (adapter_pairs() if pairs is None else pairs).items():
+            writer.add_tensor(f"{name}.lora_a", a)
+            writer.add_tensor(f"{name}.lora_b", b)
 
-    return write_gguf(path, "llama", fill)
+    return write_gguf(path, architecture, fill)
 
 
 def write_vocab_only(path: Path) -> Path:

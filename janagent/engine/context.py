@@ -14,6 +14,8 @@ import llama_cpp
 import numpy as np
 import numpy.typing as npt
 
+from janagent.engine.adapters import apply_adapters
+from janagent.engine.drafts import MAX_OUTPUTS
 from janagent.engine.model import LoadError, Model, Tokens, pointer
 
 _KV_TYPES = {
@@ -79,6 +81,10 @@ class Context:
             llama_cpp.llama_model_is_recurrent(model.handle) or llama_cpp.llama_model_is_hybrid(model.handle)
         )
         """Whether a sequence can be cut anywhere; a recurrent state is that of its last token alone."""
+        self.can_draft = self.can_cut and self._n_window <= 0
+        """Whether tokens that turned out wrong can be taken back; a sliding window has forgotten for them."""
+        self.can_shift = self.can_draft and bool(llama_cpp.llama_memory_can_shift(self.memory))
+        """Whether a part in the middle of a sequence can be dropped."""
         self._token = np.zeros(n_batch, dtype=np.int32)
         self._position = np.zeros(n_batch, dtype=np.int32)
         self._output = np.zeros(n_batch, dtype=np.int8)
@@ -201,10 +207,11 @@ class Context:
         shape = (self.n_tokens, self.model.n_embd)
         return np.ctypeslib.as_array(rows, shape=shape)[first : first + count]
 
-    def sequence_embedding(self, seq_id: int) -> npt.NDArray[np.float32]:
-        """The pooled embedding of a sequence, for contexts with a pooling type: a view."""
+    def sequence_embedding(self, seq_id: int, *, size: int | None = None) -> npt.NDArray[np.float32]:
+        """The pooled embedding of a sequence, for contexts with a pooling type: a view of `size` numbers,
+        n_embd where not told."""
         row = llama_cpp.llama_get_embeddings_seq(self.handle, seq_id)
-        return np.ctypeslib.as_array(row, shape=(self.model.n_embd,))
+        return np.ctypeslib.as_array(row, shape=(size or self.model.n_embd,))
 
     def trim(self, seq_id: int, *, keep: int) -> int:
         """Drop the cached tokens of a sequence beyond the first `keep`; returns how many are really kept.
@@ -226,6 +233,12 @@ class Context:
         first = llama_cpp.llama_memory_seq_pos_min(self.memory, seq_id)
         last = llama_cpp.llama_memory_seq_pos_max(self.memory, seq_id)
         return bool(0 <= first <= max(0, last + 1 - self._n_window))
+
+    def shift(self, seq_id: int, first: int, end: int) -> None:
+        """Drop the tokens of a sequence from `first` to before `end` and move up those that follow; the next
+        `decode` turns their keys."""
+        llama_cpp.llama_memory_seq_rm(self.memory, seq_id, first, end)
+        llama_cpp.llama_memory_seq_add(self.memory, seq_id, end, -1, first - end)
 
     def share_sequence(self, source: int, target: int) -> None:
         """Put a copy of all that the cache holds for `source` in place of what it holds for `target`.
@@ -282,9 +295,10 @@ def open_context(model: Model, options: ContextOptions) -> Context:
     parameters.n_seq_max = options.n_seq_max
     parameters.n_threads = options.n_threads
     parameters.n_threads_batch = options.n_threads
-    # One output for each sequence is all a chat step asks for; room for more would be logits never computed,
-    # n_batch * n_vocab floats of them.
-    parameters.n_outputs_max = options.n_batch if options.embeddings else options.n_seq_max
+    # The next token of each sequence and of its draft is all a chat step asks for; room for more would be
+    # logits never computed, n_batch * n_vocab floats of them.
+    n_outputs = max(options.n_seq_max, MAX_OUTPUTS)
+    parameters.n_outputs_max = options.n_batch if options.embeddings else min(n_outputs, options.n_batch)
     # A part for each sequence in the chat context: see `table`. Embeddings share one, as they come and go.
     parameters.kv_unified = options.embeddings
     parameters.no_perf = True
@@ -297,4 +311,5 @@ def open_context(model: Model, options: ContextOptions) -> Context:
     handle = llama_cpp.llama_init_from_model(model.handle, parameters)
     if not handle:
         raise LoadError("llama.cpp could not make a context")
+    apply_adapters(model, handle)
     return Context(handle, model=model, n_batch=options.n_batch, n_ubatch=parameters.n_ubatch)

@@ -1,4 +1,4 @@
-"""The bodies of the three OpenAI calls: parsing, ranges, and errors that name the field.
+"""The bodies of the three OpenAI calls and of `rerank`: parsing, ranges, and errors that name the field.
 
 Unknown fields are ignored and null means unset, as OpenAI's API has it. Fields this engine does not offer are
 refused rather than silently dropped where dropping them would change the answer.
@@ -128,6 +128,29 @@ class EmbeddingBody(Body):
     input: Prompts
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: int | None = Field(default=None, ge=1)
+
+
+class Document(BaseModel):
+    """A text to rank, with whatever else its owner keeps beside it."""
+
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
+
+    text: str
+
+
+def _document(value: Any) -> Any:
+    return {"text": value} if isinstance(value, str) else value
+
+
+class RerankBody(Body):
+    """POST /v1/rerank, as Jina's and Cohere's APIs have it."""
+
+    query: str
+    documents: Annotated[list[Annotated[Document, BeforeValidator(_document)]], Field(fail_fast=True)]
+    top_n: int | None = Field(default=None, ge=1)
+    return_documents: bool | None = None
+    max_tokens_per_doc: int | None = Field(default=None, ge=1)
+    raw_scores: bool | None = None
 
 
 AnyBody = TypeVar("AnyBody", bound=Body)

@@ -18,12 +18,15 @@ from janagent import aio
 from janagent.children import facts
 from janagent.children.lifeline import StatusPipe
 from janagent.children.wire import EngineSpec, ExitCode, Failed, Loading, Ready, Stats
+from janagent.engine.adapters import AdapterError, load_adapters
 from janagent.engine.context import Context, ContextOptions, open_context
-from janagent.engine.embeddings import Embedder
+from janagent.engine.conversation import Shift
+from janagent.engine.embeddings import RANK, Embedder
 from janagent.engine.generating import Generator
 from janagent.engine.llama_log import EngineLog
 from janagent.engine.model import LoadError, Model, load_model
 from janagent.engine.prompt import make_chat_prompt
+from janagent.engine.ranking import Ranking
 from janagent.engine.retained import Retained
 from janagent.engine.sampling import default_sampling
 from janagent.engine.scheduler import Scheduler
@@ -58,6 +61,18 @@ def run(spec: EngineSpec, status: StatusPipe) -> int:
     return aio.run(_Worker(spec, status, engine_log).run())
 
 
+def _shift(spec: EngineSpec, context: Context, warnings: list[str]) -> Shift:
+    if not spec.context_shift:
+        return Shift.NONE
+    if context.can_shift:
+        return Shift.ALL
+    warnings.append(
+        "context_shift: this model's memory cannot drop a part of a conversation; a chat that is too long "
+        "loses its oldest turns, but an answer ends where the context is full"
+    )
+    return Shift.TURNS
+
+
 def _spare_bytes() -> int:
     return facts.measure().available_bytes - facts.SPARED_BYTES
 
@@ -88,7 +103,9 @@ class _Worker:
         try:
             model, context, senses = await asyncio.to_thread(self._load)
         except LoadError as error:
-            self._status.send(Failed(message=(self._log.last_errors() or str(error))[:2000]))
+            words = [str(error)] if isinstance(error, AdapterError) else []
+            words += [self._log.last_errors()]
+            self._status.send(Failed(message=(": ".join(filter(None, words)) or str(error))[:2000]))
             return ExitCode.LOAD_FAILED
         retained = Retained(spec.prompt_cache_bytes, may_cut=context.can_cut, spare_bytes=_spare_bytes)
         scheduler = Scheduler(
@@ -99,7 +116,7 @@ class _Worker:
             on_broken=self._broken,
             retained=retained,
         )
-        embedder = self._embedder(model) if spec.embedding else None
+        embedder = self._embedder(model, context)
         scheduler.start(loop, side=embedder)
         server, warnings = self._server(model, context, scheduler, embedder, senses)
         runner = web.AppRunner(
@@ -137,6 +154,7 @@ class _Worker:
         model = load_model(spec.model_path, n_gpu_layers=spec.ngl, on_progress=progressed)
         if model.is_encoder_decoder:
             raise LoadError("encoder-decoder models are not supported")
+        load_adapters(model, spec.adapters)
         context = open_context(
             model,
             ContextOptions(
@@ -161,11 +179,16 @@ class _Worker:
     def _n_threads(self) -> int:
         return self._spec.n_threads or usable_cores()
 
-    def _embedder(self, model: Model) -> Embedder:
+    def _embedder(self, model: Model, context: Context) -> Embedder | None:
         spec = self._spec
-        return Embedder(
-            model, ctx_len=spec.ctx_len, n_threads=self._n_threads(), queue_limit=spec.queue_limit
+        embedder = Embedder(
+            model,
+            ctx_len=spec.ctx_len,
+            n_threads=self._n_threads(),
+            queue_limit=spec.queue_limit,
+            has_memory=context.memory is not None,
         )
+        return embedder if spec.embedding or embedder.pooling == RANK else None
 
     def _server(
         self,
@@ -202,9 +225,11 @@ class _Worker:
             scheduler=scheduler,
             generator=generator,
             vectors=Vectors(embedder, model=model, wake=scheduler.wake),
+            ranking=Ranking(embedder, model=model, wake=scheduler.wake, has_classifier=spec.has_classifier),
             chat_prompt=chat_prompt,
             senses=senses,
             ctx_len=spec.ctx_len,
+            shift=_shift(spec, context, warnings),
             can_generate=context.memory is not None,
         )
         return server, tuple(warnings)

@@ -113,7 +113,7 @@ def kv_bytes_per_token(header: Header, kv_type: str | None) -> float:
 
     Most headers leave the lengths of key and value out; llama.cpp then takes the width by the heads.
     """
-    if header.is_recurrent:
+    if header.is_recurrent or header.is_encoder:
         return 0.0
     heads = header.head_count or 1
     usual = (header.embedding_length or 0) // heads
@@ -148,12 +148,15 @@ def need(
     ngl: int,
     media: int = 0,
 ) -> Need:
-    """The estimate for one choice of settings; `weights` are bytes, projector included."""
+    """The estimate for one choice of settings; `weights` are bytes, projector and adapters included."""
     if header is None:
         return Need(weights=weights, kv=0, compute=0, layers_on_gpu=0, media=media)
     batch = min(init.n_batch or UBATCH, UBATCH)
+    if header.is_encoder:  # computes a text whole, with a mask of each token for each
+        batch = min(ctx_len, header.context_length or ctx_len)
     width = max(header.embedding_length or 0, 1)
     compute = batch * 4 * ((header.vocab_size or 0) + 12 * width) + 16_000_000
+    compute += 4 * batch * batch if header.is_encoder else 0
     layers = layers_of(header)
     return Need(
         weights=weights,

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from janagent.folder.ggml_tables import (
+    ENCODERS,
     FILE_TYPE_GUESSED,
     FILE_TYPES,
     HYBRID,
@@ -24,6 +25,8 @@ from janagent.folder.ggml_tables import (
 )
 from janagent.folder.gguf_reader import Contents, Corrupt, CutOff, Table, read_beginning, read_contents
 
+RANK = 4
+"""`pooling_type` of a model that tells how well documents answer a query."""
 _STACKED = re.compile(r"mm\.(\d+)\.weight")
 
 
@@ -83,6 +86,10 @@ class Header:
     pooling_type: int | None = None
     """llama.cpp's number: 0 none, 1 mean, 2 cls, 3 last, 4 rank."""
     causal: bool | None = None
+    is_encoder: bool = False
+    """Sees a text whole and keeps no KV cache: BERT and the like."""
+    has_classifier: bool = False
+    """Has a head that turns a text into scores. Of a split set, whose later parts may hold it: assumed."""
     is_projector: bool = False
     is_adapter: bool = False
     is_vocab_only: bool = False
@@ -228,6 +235,8 @@ def _header(contents: Contents) -> Header:
         expert_used_count=_count(fields, prefix + "expert_used_count"),
         pooling_type=_number(fields, prefix + "pooling_type"),
         causal=_flag(fields, prefix + "attention.causal"),
+        is_encoder=architecture in ENCODERS,
+        has_classifier=table.has_classifier or split_count > 1,
         is_projector=architecture == "clip" or fields.get("general.type") == "mmproj",
         is_adapter=fields.get("general.type") == "adapter" or "adapter.type" in fields,
         is_vocab_only=contents.tensor_count == 0 and split_count == 1,

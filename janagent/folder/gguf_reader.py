@@ -138,6 +138,8 @@ class Table:
     elements: int = 0
     bytes_by_type: dict[str, int] = field(default_factory=dict)
     projections: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    has_classifier: bool = False
+    """A tensor of a classifier head, which turns the state of a text into scores."""
     unknown_types: set[int] = field(default_factory=set)
 
 
@@ -281,4 +283,6 @@ def _read_tensors(source: _Source, count: int, alignment: int) -> Table:
             raise Corrupt("claims a tensor larger than any disk")
         if name.startswith((b"mm.", b"resampler.")):
             table.projections[name.decode("utf-8", "replace")] = shape
+        elif name.startswith(b"cls."):
+            table.has_classifier = True
     return table

@@ -11,7 +11,7 @@ from typing import Any
 
 from janagent.core.status import ModelStatus
 from janagent.folder.entry import ModelEntry
-from janagent.folder.gguf import Header
+from janagent.folder.gguf import RANK, Header
 from janagent.folder.manifest import ManifestError, apply_start_parameters
 from janagent.folder.parameters import InitParameters
 from janagent.http.jsonbody import encode
@@ -138,9 +138,12 @@ def _senses(projector: Header | None) -> dict[str, str]:
 
 
 def _capabilities(header: Header, projector: Header | None, init: InitParameters) -> list[str]:
-    """What a local model can be asked for. One that sees both ways along a text (BERT) writes none."""
+    """What a local model can be asked for. One that sees both ways along a text (BERT) writes none, and one
+    that ranks does nothing else."""
+    if header.pooling_type == RANK:
+        return ["rerank"] if header.has_classifier else []
     embeddings = ["embeddings"] if init.embedding is not False else []
-    if header.causal is False:
+    if header.causal is False or header.is_encoder:
         return embeddings
     return ["chat", "json", "tools", *embeddings, *_senses(projector)]
 

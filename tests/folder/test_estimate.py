@@ -45,6 +45,27 @@ def test_kv_cache_is_counted_when_the_header_leaves_the_lengths_out() -> None:
     assert kv_bytes_per_token(replace(smol, is_recurrent=True), None) == 0
 
 
+def test_what_sees_a_text_whole_has_no_cache_and_buffers_for_the_longest_text() -> None:
+    base = Header(
+        version=3,
+        architecture="bert",
+        required_bytes=1,
+        context_length=512,
+        block_count=12,
+        embedding_length=768,
+        head_count=12,
+        vocab_size=30522,
+        is_encoder=True,
+    )
+    found = fitted(GB, base, InitParameters(ctx_len=4096), budget=Budget(64 * GB))
+    assert found.need.kv == 0
+    assert 512 * 30522 * 4 < found.need.compute < 200_000_000
+    longer = fitted(
+        GB, replace(base, context_length=8192), InitParameters(ctx_len=8192), budget=Budget(64 * GB)
+    )
+    assert longer.need.compute > 8192 * 30522 * 4
+
+
 def test_settings_that_are_open_give_way_and_those_that_are_set_do_not() -> None:
     budget = Budget(int(6.5 * GB))
     open_ones = fitted(5 * GB, LLAMA_8B, InitParameters(), budget=budget)

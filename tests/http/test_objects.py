@@ -4,12 +4,14 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import gguf
+
 from janagent.core.status import ModelStatus, State
 from janagent.folder.entry import Condition, ModelEntry
 from janagent.folder.fault import Fault
 from janagent.folder.manifest import DEFAULT
 from janagent.http.objects import Renderer, model_object
-from tests.engine.bert import write_bert
+from tests.engine.bert import write_bert, write_reranker
 from tests.engine.projectors import write_hearing
 from tests.gguf_files import write_projector
 from tests.http.conftest import Serve, put
@@ -139,8 +141,14 @@ async def test_what_a_model_cannot_do_is_not_among_its_capabilities(root: Path, 
     folder = root / "models" / "vectors"
     folder.mkdir()
     write_bert(folder / "vectors.gguf")
+    write_reranker(folder / "ranks.gguf")
+    write_bert(folder / "headless.gguf", pooling=gguf.PoolingType.RANK)
     served = await serve()
     _, mute = await served.json("GET", "/v1/models/mute")
     assert mute["capabilities"] == ["chat", "json", "tools"]
     _, vectors = await served.json("GET", "/v1/models/vectors")
     assert vectors["capabilities"] == ["embeddings"]
+    _, ranks = await served.json("GET", "/v1/models/ranks")
+    assert ranks["capabilities"] == ["rerank"]
+    _, headless = await served.json("GET", "/v1/models/headless")
+    assert headless["capabilities"] == []
