@@ -85,7 +85,11 @@ class Template:
         self.source = source
         self._template = template
         self._tokens = {"bos_token": bos, "eos_token": eos}
-        self._wants_parts = not self._shows(_PROBE) and self._shows([{"type": "text", "text": _PROBE}])
+
+    @functools.cached_property
+    def _wants_parts(self) -> bool:
+        """Whether contents have to be lists of parts."""
+        return not self._shows(_PROBE) and self._shows([{"type": "text", "text": _PROBE}])
 
     def _shows(self, content: Any) -> bool:
         """Whether the text of a message written so is in the prompt."""
