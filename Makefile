@@ -8,19 +8,21 @@ RUN_FLAGS :=
 ROOT_FLAG = $(if $(ROOT),--root '$(ROOT)')
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types layers unit bench campaign clean
+.PHONY: help run test lint types layers unit bench campaign soak clean
 
 help:
 	@echo "make run       set up everything and start janagent in the foreground (ROOT=folder, RUN_FLAGS=flags of serve)"
 	@echo "make test      set up everything, then lint, types, layers and tests"
 	@echo "make bench     the measured comparisons (builds llama-server once, about 7 minutes)"
 	@echo "make campaign  kill -9 at a hundred random moments of downloads (about 6 minutes)"
+	@echo "make soak      mixed requests and clients that leave, for half an hour"
 	@echo "make clean     remove what was set up"
 
 IS_LINUX := $(filter Linux,$(shell uname))
 # Programs that the tests run, each with its Debian package where that has another name.
-TEST_TOOLS := curl git openssl
-TEST_TOOLS += $(if $(IS_LINUX),dbus-daemon:dbus gnome-keyring-daemon:gnome-keyring Xvfb:xvfb trayer pkg-config)
+LINUX_TOOLS := dbus-daemon:dbus gnome-keyring-daemon:gnome-keyring systemd-analyze:systemd desktop-file-validate:desktop-file-utils
+LINUX_TOOLS += Xvfb:xvfb trayer pkg-config
+TEST_TOOLS := curl git openssl $(if $(IS_LINUX),$(LINUX_TOOLS))
 # Files below /usr/lib, in the same way: what the tray draws with, and what PyGObject is built with.
 TEST_FILES := $(if $(IS_LINUX),AyatanaAppIndicator3-0.1.typelib:gir1.2-ayatanaappindicator3-0.1)
 TEST_FILES += $(if $(IS_LINUX),gobject-introspection-1.0.pc:libgirepository1.0-dev cairo.pc:libcairo2-dev)
@@ -89,6 +91,9 @@ bench: $(VENV)/.test-ready
 
 campaign: $(VENV)/.test-ready
 	$(BIN)/python -m tests.campaigns
+
+soak: $(VENV)/.test-ready
+	$(BIN)/python -m tests.campaigns --soak 30
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

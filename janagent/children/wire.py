@@ -35,18 +35,39 @@ class Wire(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class MediaRules(Wire):
+    """Where pictures and sounds of requests may come from, and how large each may be.
+
+    A `data:` URL always may. `private_urls` are those of this machine and its network.
+    """
+
+    urls: bool = False
+    private_urls: bool = False
+    max_bytes: int = Field(default=20 * 2**20, ge=1)
+
+
+class Adapter(Wire):
+    """A LoRA adapter to apply to the model."""
+
+    path: str
+    scale: float = 1.0
+
+
 class EngineSpec(Wire):
     """Everything a worker needs to load one model and serve it on `socket_path`.
 
     All sizes that depend on the machine are already decided by the daemon. `ctx_len` is tokens of one
     conversation; the KV cache is made for `n_parallel` of them. `None` in a prompt piece means not set.
     A reader that takes no byte for `reader_stall_s` is cut; the daemon, which sees the client itself, cuts
-    long before that.
+    long before that. `prompt_cache_bytes` is what finished conversations may take beside the KV cache, as
+    long as nobody else needs that memory. `has_classifier` is False for a model whose header says that it
+    ranks, but whose file lacks the head that would give the scores.
     """
 
     socket_path: str
     model_path: str
     projector_path: str | None = None
+    adapters: tuple[Adapter, ...] = ()
     model_id: str
     ctx_len: int = Field(ge=1)
     n_parallel: int = Field(ge=1)
@@ -60,7 +81,11 @@ class EngineSpec(Wire):
     user_prompt: str | None = None
     ai_prompt: str | None = None
     embedding: bool = True
+    context_shift: bool = False
+    media: MediaRules = MediaRules()
+    has_classifier: bool = True
     queue_limit: int = Field(default=256, ge=0)
+    prompt_cache_bytes: int = Field(default=2_000_000_000, ge=0)
     reader_stall_s: float = Field(default=600.0, gt=0)
 
 
