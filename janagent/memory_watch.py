@@ -9,6 +9,9 @@ from janagent.core.memory import Budget
 
 WORTH_TELLING = 0.02
 """Share of the budget by which use or budget must move before listeners are told."""
+WORTH_TELLING_OF_USE = 0.1
+"""Or share of the use itself by which it must move: a small model on a large machine is seen too."""
+LEAST_BYTES = 10_000_000
 PROBE_WAIT_S = 30.0
 """Longer than the probe may take; it ends in any case."""
 
@@ -45,6 +48,9 @@ class MemoryWatch:
 
     def is_worth_telling(self, before: dict[str, Any], after: dict[str, Any]) -> bool:
         """The figures moved enough for a person to notice."""
-        scale = max(after["memory_budget_bytes"], 1) * WORTH_TELLING
-        names = ("memory_used_bytes", "memory_budget_bytes")
-        return any(abs(after[name] - before[name]) > scale for name in names)
+        used, budget = (
+            (int(before[name]), int(after[name])) for name in ("memory_used_bytes", "memory_budget_bytes")
+        )
+        scale = max(budget[1], 1) * WORTH_TELLING
+        scale_of_use = min(scale, max(LEAST_BYTES, max(used) * WORTH_TELLING_OF_USE))
+        return abs(used[1] - used[0]) > scale_of_use or abs(budget[1] - budget[0]) > scale

@@ -13,7 +13,7 @@ from tests.benchmarks.report import Line, Plan, Section, Verdict, markdown
 
 NAMES = (
     *("streaming", "prefix", "turns", "beside", "lookup", "shapes", "pictures"),
-    *("proxy", "remote", "cold", "folder", "edits", "fetch"),
+    *("proxy", "remote", "cold", "folder", "edits", "fetch", "tray"),
 )
 
 

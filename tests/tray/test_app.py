@@ -1,0 +1,98 @@
+"""The tray as a person has it: the real toolkit, a real daemon, the real model, the menu over D-Bus."""
+
+import re
+import signal
+from pathlib import Path
+
+from tests.daemons import Daemon, assert_all_gone, until
+from tests.tray.bus import Menu, Node, notifications, tree
+from tests.tray.session import Home, TrayProcess
+
+
+def is_running(root: Node, name: str) -> bool:
+    return root.find(f"✓ {name}: running") is not None
+
+
+def test_a_day_with_the_tray(home: Home, served: Daemon, starter: Path) -> None:
+    bus = home.session.bus_address
+    with (
+        notifications(bus) as shown,
+        TrayProcess(home.environment) as tray,
+        Menu(bus, tray.pid) as menu,
+    ):
+        menu.wait("janagent: no models yet")
+
+        served.drop("smol", {"parameters": {"init": {"ctx_len": 512}}}, gguf=starter)
+        menu.until(lambda root: is_running(root, "smol"))
+        menu.wait("janagent: 1 running")
+        menu.until(lambda root: re.search(r"^Memory: \d+ MB of .* GB$", tree(root), re.MULTILINE))
+        until(lambda: ("Model ready", "smol is ready.") in shown)
+
+        menu.press("*smol*", "Stop")
+        menu.wait("smol: 98.4 MB")
+        assert served.state("smol") == "downloaded"
+        menu.press("*smol*", "Start")
+        menu.until(lambda root: is_running(root, "smol"))
+
+        served.drop("broken", '{"parameters": {"init": {"ctx_len": "many"}}}')
+        faulty = menu.wait("broken: *")
+        assert "ctx_len" in faulty.label
+        assert menu.read().find("With a problem") is not None
+        menu.wait("janagent: 1 running, 1 with a problem")
+        until(lambda: any(title == "broken cannot be used" for title, _ in shown))
+
+        children = served.kill()
+        menu.wait("janagent is not running")
+        assert menu.read().find("*smol*") is None
+        assert_all_gone(children)
+        served.start()
+        menu.wait("smol: 98.4 MB")
+
+        menu.press("Quit tray")
+        assert tray.wait() == 0
+    assert tray.complaints == []
+    assert served.call("GET", "/v1/health")[0] == 200, "the daemon goes on"
+    assert not (home.state / "tray").exists(), "no file of icons is left"
+
+
+def test_without_a_daemon_one_is_started_and_a_crashed_one_again(home: Home) -> None:
+    with TrayProcess(home.environment) as tray, Menu(home.session.bus_address, tray.pid) as menu:
+        menu.wait("janagent is starting…")
+        menu.wait("janagent: no models yet")
+        (daemon,) = home.daemons()
+        assert daemon.terminal() is None
+        assert len(list((home.state / "log").glob("*.log"))) == 1
+
+        daemon.send_signal(signal.SIGKILL)
+        menu.wait("janagent was ended by signal 9; it is started again")
+        menu.wait("janagent: no models yet")
+        (second,) = home.daemons()
+        assert second.pid != daemon.pid
+
+        menu.press("Quit tray and stop janagent")
+        assert tray.wait() == 0
+        second.wait(30)
+    assert tray.complaints == []
+
+
+def test_start_janagent_starts_one_that_a_person_ended(home: Home, served: Daemon) -> None:
+    with TrayProcess(home.environment) as tray, Menu(home.session.bus_address, tray.pid) as menu:
+        menu.wait("janagent: no models yet")
+        served.stop()
+        menu.wait("janagent is not running")
+        menu.press("Start janagent")
+        menu.wait("janagent: no models yet")
+        assert len(home.daemons()) == 1
+        menu.press("Quit tray")
+        assert tray.wait() == 0
+        assert len(home.daemons()) == 1, "it lives on without the tray"
+
+
+def test_downloads_are_paused_and_go_on(home: Home, served: Daemon) -> None:
+    with TrayProcess(home.environment) as tray, Menu(home.session.bus_address, tray.pid) as menu:
+        menu.press("Pause downloads")
+        menu.until(lambda root: (item := root.find("Pause downloads")) is not None and item.is_checked)
+        assert served.call("GET", "/v1/health")[1]["machine"]["downloads_paused"] is True
+        menu.press("Pause downloads")
+        menu.until(lambda root: (item := root.find("Pause downloads")) is not None and not item.is_checked)
+        assert served.call("GET", "/v1/health")[1]["machine"]["downloads_paused"] is False
