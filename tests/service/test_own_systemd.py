@@ -177,6 +177,11 @@ def test_settings_that_cannot_be_used_are_not_tried_again_and_again(running: Own
     try:
         assert running.run("systemctl", "--user", "start", UNIT).returncode != 0
         assert (running.show(UNIT, "ActiveState"), running.show(UNIT, "NRestarts")) == ("failed", "0")
+        settings(running, "host = '192.0.2.1'\napi_key = 'k'\n")  # can be read, but nobody can listen there
+        done = running.janagent("service", "install")
+        assert done.returncode == 1
+        assert f"{UNIT}  unchanged" in done.stdout
+        assert "systemctl --user start janagent.service: Job for janagent.service failed" in done.stderr
     finally:
         settings(running, "")
 
