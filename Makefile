@@ -8,17 +8,19 @@ RUN_FLAGS :=
 ROOT_FLAG = $(if $(ROOT),--root '$(ROOT)')
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types layers unit bench campaign clean
+.PHONY: help run test lint types layers unit bench campaign soak clean
 
 help:
 	@echo "make run       set up everything and start janagent in the foreground (ROOT=folder, RUN_FLAGS=flags of serve)"
 	@echo "make test      set up everything, then lint, types, layers and tests"
 	@echo "make bench     the measured comparisons (builds llama-server once, about 7 minutes)"
 	@echo "make campaign  kill -9 at a hundred random moments of downloads (about 6 minutes)"
+	@echo "make soak      mixed requests and clients that leave, for half an hour"
 	@echo "make clean     remove what was set up"
 
 # Programs that the tests run, each with its Debian package where that has another name.
-TEST_TOOLS := curl git openssl $(if $(filter Linux,$(shell uname)),dbus-daemon:dbus gnome-keyring-daemon:gnome-keyring)
+LINUX_TOOLS := dbus-daemon:dbus gnome-keyring-daemon:gnome-keyring systemd-analyze:systemd desktop-file-validate:desktop-file-utils
+TEST_TOOLS := curl git openssl $(if $(filter Linux,$(shell uname)),$(LINUX_TOOLS))
 
 # What must be there before pip can work, by Debian's names, and the further programs in $(1). Installed when
 # this may be done without asking anybody (root, apt-get), else named.
@@ -79,6 +81,9 @@ bench: $(VENV)/.test-ready
 
 campaign: $(VENV)/.test-ready
 	$(BIN)/python -m tests.campaigns
+
+soak: $(VENV)/.test-ready
+	$(BIN)/python -m tests.campaigns --soak 30
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

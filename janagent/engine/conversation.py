@@ -1,126 +1,104 @@
-"""From the messages of a chat to the prompt that the model reads, media and all.
+"""How a model's vocabulary and its chat template go together: which tokens are marks of calls and thoughts.
 
-Neighbours: `server` asks, `prompt` renders, `senses` perceives, `history` says what a chat that has outgrown
-the context is cut to.
+Neighbours: `server` asks once a chat; `families` has the marks, `wishes` what may come before a forced shape.
 """
 
-from collections.abc import Sequence
-from enum import Enum, auto
-from typing import NamedTuple
+import functools
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from janagent.engine.faults import RequestError, context_exceeded
-from janagent.engine.history import first_kept, n_system, next_turn
-from janagent.engine.media import Encoded, Prompt
+from janagent.engine.calls import Form, Thinking
+from janagent.engine.families.channels import FINAL
+from janagent.engine.families.known import Family
+from janagent.engine.families.llama import LLAMA
+from janagent.engine.families.marked import FORCED, IN_WORDS
 from janagent.engine.model import Model
-from janagent.engine.parts import Marks, Medium, Mixed
-from janagent.engine.prompt import ChatPrompt, PromptError
-from janagent.engine.requests import ChatBody, ChatMessage
-from janagent.engine.retained import alike
-from janagent.engine.senses import Senses
-from janagent.engine.tokenizing import mixed_prompt, tokenized
 from janagent.engine.tools import Toolbox
-
-#: tokens that templates write around a message, and that a medium takes, about
-_AROUND = 8
-_MEDIUM = 256
-
-Numbered = Sequence[tuple[int, ChatMessage]]
-"""Messages with their place in the request, by which errors name them."""
+from janagent.engine.wishes import Detours
 
 
-class Read(NamedTuple):
-    """The prompt as text and as tokens. `n_keep` tokens of it stay when the context shifts; None: it must
-    not."""
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How the answers to one chat are to be read, and which ways lead around a shape they must have."""
 
-    text: str
-    prompt: Prompt
-    n_keep: int | None = None
+    form: Form | None
+    thinking: Thinking | None
+    detours: Detours
+    instead: Sequence[Mapping[str, Any]] = ()
 
 
-class Shift(Enum):
-    """What becomes of a chat that has outgrown the context."""
-
-    NONE = auto()
-    """It is refused, and an answer ends where the context is full."""
-    TURNS = auto()
-    """Its oldest turns go, but an answer ends: the model's memory cannot drop a part of it."""
-    ALL = auto()
+NO_READING = Reading(form=None, thinking=None, detours=Detours())
+"""All that is said is words."""
 
 
 class Conversation:
-    """Reads chats for one model."""
+    """One model's way of talking."""
 
-    def __init__(
-        self, model: Model, chat_prompt: ChatPrompt, senses: Senses, *, ctx_len: int, shift: Shift
-    ) -> None:
+    def __init__(self, model: Model, family: Family) -> None:
         self._model = model
-        self._chat_prompt = chat_prompt
-        self._senses = senses
-        self._ctx_len = ctx_len
-        self._shift = shift
+        self._family = family
 
-    async def read(self, body: ChatBody, toolbox: Toolbox | None) -> Read:
-        """Raises RequestError: a template that refuses, a medium that cannot be read, a chat too long."""
-        messages = list(enumerate(body.messages))
-        text, prompt = await self._rendered(messages, body, toolbox)
-        if self._shift is not Shift.NONE:
-            roles = [message.role for message in body.messages]
-            begin = n_system(roles)
-            first: int | None = await self._first_kept(body.messages, prompt)
-            while first is not None and (first > begin or prompt.tokens.size >= self._ctx_len):
-                text, prompt = await self._rendered(messages[:begin] + messages[first:], body, toolbox)
-                if prompt.tokens.size < self._ctx_len:
-                    break
-                first = next_turn(roles, first)
-        if prompt.tokens.size >= self._ctx_len:
-            raise context_exceeded(prompt.tokens.size, self._ctx_len, param="messages")
-        return Read(text, prompt, await self._n_keep(messages, prompt, body, toolbox))
+    def reading(self, prompt: str, toolbox: Toolbox | None, *, hides_thoughts: bool) -> Reading:
+        """For the answers to `prompt`. `hides_thoughts`: they come apart from the words."""
+        family = self._family
+        thinking = family.thinking_after(prompt)
+        is_forced = toolbox is not None and bool(toolbox.forced)
+        form: Form | None = family.form
+        if is_forced:
+            form = FORCED
+        elif toolbox is None and family.form.channels is None:
+            form = None
+        offered = () if toolbox is None or is_forced else self._call_tokens
+        instead: Sequence[Mapping[str, Any]] = ()
+        if toolbox is not None and not is_forced and (not offered or form is IN_WORDS):
+            instead = toolbox.call_schemas("parameters" if form is LLAMA else "arguments")
+        return Reading(
+            form=form,
+            thinking=thinking if hides_thoughts else None,
+            detours=Detours(
+                thinking=self._way_of_thought(thinking, is_forced=is_forced),
+                calls=offered,
+                shown=self._shown if form is not None or thinking is not None else {},
+            ),
+            instead=instead,
+        )
 
-    async def _first_kept(self, messages: Sequence[ChatMessage], prompt: Prompt) -> int:
-        roles = [message.role for message in messages]
-        if 2 * prompt.tokens.size <= self._ctx_len:
-            return n_system(roles)
-        sizes = [await self._size_of(message) for message in messages]
-        return first_kept(roles, sizes, ctx_len=self._ctx_len)
-
-    async def _size_of(self, message: ChatMessage) -> int:
-        parts = message.content.parts if isinstance(message.content, Mixed) else (message.content or "",)
-        extra = str(message.model_extra or "")
-        texts = [part for part in (*parts, extra) if isinstance(part, str)]
-        n_text = (await tokenized(self._model, "\n".join(texts), special=False)).size
-        return n_text + _AROUND + _MEDIUM * sum(isinstance(part, Medium) for part in parts)
-
-    async def _n_keep(
-        self, messages: Numbered, prompt: Prompt, body: ChatBody, toolbox: Toolbox | None
-    ) -> int | None:
-        """What every chat with this system message begins with."""
-        if self._shift is not Shift.ALL or prompt.media:
+    def _way_of_thought(
+        self, thinking: Thinking | None, *, is_forced: bool
+    ) -> tuple[int | None, re.Pattern[str]] | None:
+        if self._family.form.channels is not None:
+            token = (
+                None if is_forced or not self._family.form.marks else self._token(self._family.form.marks[0])
+            )
+            return None if token is None else (token, FINAL)
+        if thinking is None:
             return None
-        begin = n_system([message.role for _, message in messages])
-        other = (begin, ChatMessage(role="user", content="\N{REPLACEMENT CHARACTER}"))
-        try:
-            _, same = await self._rendered([*messages[:begin], other], body, toolbox)
-        except RequestError:  # a template that wants more than one short message
-            return 0
-        return alike(prompt.tokens, same.tokens)
+        closing = re.compile(re.escape(thinking.closing))
+        if thinking.is_open:
+            return None, closing
+        token = self._token(thinking.opening)
+        return None if token is None else (token, closing)
 
-    async def _rendered(
-        self, messages: Numbered, body: ChatBody, toolbox: Toolbox | None
-    ) -> tuple[str, Prompt]:
-        marks = Marks()
-        try:
-            shown = [message.for_template(marks) for _, message in messages]
-            text = self._chat_prompt.render(shown, toolbox=toolbox, extra=body.chat_template_kwargs)
-        except PromptError as error:
-            raise RequestError(str(error), param="messages", code="template_error") from error
-        return text, await mixed_prompt(self._model, text, marks, await self._media(messages))
+    @functools.cached_property
+    def _call_tokens(self) -> Sequence[int]:
+        """Tokens that begin a call."""
+        tokens = {self._token(mark) for mark in self._family.form.openings}
+        return sorted(token for token in tokens if token is not None)
 
-    async def _media(self, messages: Numbered) -> list[tuple[bytes, Encoded]]:
-        """What the messages show, in the order of their marks, each by the digest of its content."""
-        return [
-            await self._senses.perceive(part, param=f"messages[{index}].content[{number}]")
-            for index, message in messages
-            if isinstance(message.content, Mixed)
-            for number, part in enumerate(message.content.parts)
-            if isinstance(part, Medium)
-        ]
+    def _token(self, mark: str) -> int | None:
+        """The token that begins `mark` and nothing else."""
+        tokens = self._model.tokenize(mark, special=True)
+        first = int(tokens[0])
+        return first if tokens.size == 1 or not self._model.piece(first) else None
+
+    @functools.cached_property
+    def _shown(self) -> Mapping[int, bytes]:
+        """Parts of marks that are control tokens here, which else have no text."""
+        found = {}
+        for mark in self._family.marks:
+            for token in map(int, self._model.tokenize(mark, special=True)):
+                if not self._model.piece(token):
+                    found[token] = self._model.special_text(token).encode()
+        return found

@@ -7,23 +7,24 @@ import asyncio
 import functools
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 from aiohttp import web
 
 from janagent.body import BodyStream, ReaderStalled
 from janagent.engine.answers import DONE, ChunkWriter, Envelope, Usage, error_event, whole
-from janagent.engine.calls import AnswerReader, Style, Thinking
+from janagent.engine.conversation import NO_READING, Reading
 from janagent.engine.delivery import Collected, Streamed
 from janagent.engine.faults import RequestError
 from janagent.engine.media import Prompt
 from janagent.engine.model import Model
+from janagent.engine.reader import AnswerReader
 from janagent.engine.replies import clean, json_reply, queue_full
 from janagent.engine.requests import MAX_ANSWERS, SamplingBody
 from janagent.engine.sampling import Sampling
 from janagent.engine.scheduler import Scheduler
 from janagent.engine.text import TextStream
+from janagent.engine.tools import Toolbox
 from janagent.engine.wishes import ShapeMaker
 from janagent.engine.work import Finish, Generation, Progress, QueueFull, Request
 
@@ -57,17 +58,23 @@ class Wanted:
     echoed: Sequence[str] = ()
     n_keep: int | None = None
     """Tokens of the prompt that stay when the context shifts; None: it does not."""
-    forced: Mapping[str, Any] | None = None
-    """The schema of calls that have to be made."""
-    style: Style | None = None
-    thinking: Thinking | None = None
-    shown: Mapping[int, bytes] = field(default_factory=dict)
+    toolbox: Toolbox | None = None
+    reading: Reading = NO_READING
 
     def readers(self) -> list[AnswerReader]:
         """One for each answer, or none where all that is said is words."""
-        if self.style is None and self.thinking is None:
+        if self.reading.form is None and self.reading.thinking is None:
             return []
-        return [AnswerReader(style=self.style, thinking=self.thinking) for _ in range(self.n_choices)]
+        toolbox = self.toolbox or Toolbox()
+        return [
+            AnswerReader(
+                form=self.reading.form,
+                thinking=self.reading.thinking,
+                tools=toolbox.parameters,
+                may_call_several=toolbox.may_call_several,
+            )
+            for _ in range(self.n_choices)
+        ]
 
     @property
     def n_choices(self) -> int:
@@ -102,7 +109,8 @@ class Generator:
             raise RequestError(
                 f"n: at most {MAX_ANSWERS} answers in one request", param="n", code="invalid_value"
             )
-        grammar = await self._shapes.prepare(wanted.body, forced=wanted.forced)
+        forced = None if wanted.toolbox is None else wanted.toolbox.forcing_schema()
+        grammar = await self._shapes.prepare(wanted.body, forced=forced, instead=wanted.reading.instead)
         if wanted.body.stream:
             return await self._stream(request, wanted, grammar)
         return await self._collect(wanted, grammar)
@@ -196,8 +204,8 @@ class Generator:
                 text=TextStream(stops),
                 receive=functools.partial(delivery.receive, position * n + choice),
                 top_logprobs=wanted.top_logprobs,
-                walk=None if grammar is None else self._shapes.walk(grammar),
-                shown=wanted.shown,
+                walk=None if grammar is None else self._shapes.walk(grammar, wanted.reading.detours),
+                shown=wanted.reading.detours.shown,
             )
             for position, prompt in enumerate(wanted.prompts)
             for choice in range(n)

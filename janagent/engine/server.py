@@ -8,8 +8,8 @@ import functools
 
 from aiohttp import web
 
-from janagent.engine.calls import Style
-from janagent.engine.conversation import Conversation, Shift
+from janagent.engine.chats import ChatReader, Shift
+from janagent.engine.conversation import Conversation
 from janagent.engine.faults import RequestError, context_exceeded, unsupported
 from janagent.engine.generating import Generator, Wanted
 from janagent.engine.media import Prompt
@@ -51,7 +51,7 @@ class Server:
         self._vectors = vectors
         self._ranking = ranking
         self._chat_prompt = chat_prompt
-        self._conversation = Conversation(model, chat_prompt, senses, ctx_len=ctx_len, shift=shift)
+        self._chats = ChatReader(model, chat_prompt, senses, ctx_len=ctx_len, shift=shift)
         self._ctx_len = ctx_len
         self._shift = shift
         self._can_generate = can_generate
@@ -84,11 +84,8 @@ class Server:
             )
         may_call_several = body.parallel_tool_calls is not False
         toolbox = toolbox_of(body.tools or (), body.tool_choice, may_call_several=may_call_several)
-        text, prompt, n_keep = await self._conversation.read(body, toolbox)
-        family = self._chat_prompt.family
-        forced = toolbox.forcing_schema() if toolbox is not None else None
-        thinking = family.thinking_after(text) if forced is None else None
-        style = None if toolbox is None else Style.FORCED if forced is not None else family.style
+        text, prompt, n_keep = await self._chats.read(body, toolbox)
+        reading = self._conversation.reading(text, toolbox, hides_thoughts=body.reasoning_format != "none")
         wanted = Wanted(
             body=body,
             prompts=[prompt],
@@ -97,22 +94,14 @@ class Server:
             limit=limit,
             top_logprobs=(body.top_logprobs or 0) if body.logprobs else None,
             stops=self._chat_prompt.stops,
-            forced=forced,
-            style=style,
-            thinking=thinking,
-            shown=self._marks if style is not None or thinking is not None else {},
+            toolbox=toolbox,
+            reading=reading,
         )
         return await self._generator.run(request, wanted)
 
     @functools.cached_property
-    def _marks(self) -> dict[int, bytes]:
-        """Marks of the family's calls and thoughts that are control tokens here, which else have no text."""
-        found = {}
-        for mark in self._chat_prompt.family.marks:
-            tokens = self._model.tokenize(mark, special=True)
-            if tokens.size == 1 and not self._model.piece(int(tokens[0])):
-                found[int(tokens[0])] = mark.encode()
-        return found
+    def _conversation(self) -> Conversation:
+        return Conversation(self._model, self._chat_prompt.family)
 
     async def _complete(self, request: web.Request) -> web.StreamResponse:
         body = await read_body(await request.read(), CompletionBody)

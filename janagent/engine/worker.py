@@ -19,8 +19,8 @@ from janagent.children import facts
 from janagent.children.lifeline import StatusPipe
 from janagent.children.wire import EngineSpec, ExitCode, Failed, Loading, Ready, Stats
 from janagent.engine.adapters import AdapterError, load_adapters
+from janagent.engine.chats import Shift
 from janagent.engine.context import Context, ContextOptions, open_context
-from janagent.engine.conversation import Shift
 from janagent.engine.embeddings import RANK, Embedder
 from janagent.engine.generating import Generator
 from janagent.engine.llama_log import EngineLog

@@ -1,119 +1,155 @@
-"""From chats to prompts: what goes when a chat has outgrown the context, and answers that go on beyond it."""
+"""Marks that are tokens: how answers are read, and which ways lead around a forced shape."""
 
-import itertools
-from collections.abc import AsyncIterator, Iterator
+import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import gguf
 import pytest
 
-from janagent.children import wire
-from tests.engine.architectures import write_windowed
-from tests.engine.engines import Client, Engine, Json, answer_text, client_of, user
+from janagent.engine.calls import Thinking
+from janagent.engine.conversation import NO_READING, Conversation
+from janagent.engine.families.channels import HARMONY
+from janagent.engine.families.known import Family
+from janagent.engine.families.llama import LLAMA
+from janagent.engine.families.marked import FORCED, IN_WORDS
+from janagent.engine.families.tagged import HERMES
+from janagent.engine.llama_log import EngineLog
+from janagent.engine.model import Model, load_model
+from janagent.engine.tools import toolbox_of
+from tests.engine.engines import Client, Engine, client_of, user
+from tests.engine.templates import QWEN
+from tests.gguf_files import write_model
 
-CTX_LEN = 192
-SYSTEM = {"role": "system", "content": "You answer in one word. The password is heron."}
+CLOCK = {"type": "function", "function": {"name": "clock"}}
+AUTO = toolbox_of([CLOCK], "auto")
+REQUIRED = toolbox_of([CLOCK], "required")
+MARKS = {"▁the": "<think>", "▁a": "</think>", "ing": "<tool_call>"}
+"""Tokens of the small vocabulary, and what they are made."""
+
+
+def write_marked(path: Path) -> Path:
+    """A model of random weights in whose vocabulary marks are control tokens."""
+
+    def rename(writer: gguf.GGUFWriter) -> None:
+        header = writer.kv_data[0]
+        tokens, types = header["tokenizer.ggml.tokens"].value, header["tokenizer.ggml.token_type"].value
+        for old, new in MARKS.items():
+            at = tokens.index(old)
+            tokens[at], types[at] = new, int(gguf.TokenType.CONTROL)
+
+    return write_model(path, chat_template=QWEN, customize=rename)
 
 
 @pytest.fixture(scope="module")
-def engine(starter: Path) -> Iterator[Engine]:
+def marked_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_marked(tmp_path_factory.mktemp("marked") / "marked.gguf")
+
+
+@pytest.fixture(scope="module")
+def marked(marked_gguf: Path, engine_log: EngineLog) -> Model:
+    return load_model(str(marked_gguf), n_gpu_layers=0, on_progress=lambda _f: None)
+
+
+@pytest.fixture(scope="module")
+def marked_engine(marked_gguf: Path) -> Iterator[Engine]:
     with Engine() as engine:
-        yield engine.start(starter, ctx_len=CTX_LEN, n_parallel=2, n_threads=1, context_shift=True)
+        yield engine.start(marked_gguf, ctx_len=1024, n_threads=1)
 
 
-@pytest.fixture
-async def client(engine: Engine) -> AsyncIterator[Client]:
-    async with client_of(engine) as client:
-        yield client
+def token(model: Model, mark: str) -> int:
+    (found,) = model.tokenize(mark, special=True).tolist()
+    return int(found)
 
 
-def chat(n_turns: int) -> list[Json]:
-    turns = [
-        message
-        for at in range(n_turns)
-        for message in (
-            {"role": "user", "content": f"Here is fact number {at}: the river has {at + 7} old bridges."},
-            {"role": "assistant", "content": f"Noted, {at + 7} bridges."},
+def test_control_tokens_of_marks_are_shown_and_lead_around_a_shape(marked: Model):
+    talk = Conversation(marked, Family(form=HERMES, thinking=Thinking()))
+    think, unthink, call = (token(marked, mark) for mark in MARKS.values())
+    assert not marked.piece(think)
+    reading = talk.reading("assistant\n", AUTO, hides_thoughts=True)
+    assert (reading.form, reading.thinking) == (HERMES, Thinking())
+    assert reading.detours.calls == [call]
+    assert reading.detours.thinking == (think, re.compile("</think>"))
+    assert reading.detours.shown == {think: b"<think>", unthink: b"</think>", call: b"<tool_call>"}
+    assert reading.instead == ()
+    within = talk.reading("assistant\n<think>\n", None, hides_thoughts=True)
+    assert (within.form, within.thinking) == (None, Thinking(is_open=True))
+    assert within.detours.thinking == (None, re.compile("</think>"))
+    assert talk.reading("", None, hides_thoughts=False).thinking is None
+
+
+def test_where_calls_have_no_token_they_are_one_more_shape_of_an_answer(marked: Model):
+    reading = Conversation(marked, Family(form=LLAMA)).reading("", AUTO, hides_thoughts=True)
+    assert reading.detours.calls == []
+    assert [list(schema["properties"]) for schema in reading.instead] == [["name", "parameters"]]
+    reading = Conversation(marked, Family(form=IN_WORDS)).reading("", AUTO, hides_thoughts=True)
+    assert [list(schema["properties"]) for schema in reading.instead] == [["name", "arguments"]]
+
+
+def test_a_forced_call_is_read_as_our_own_grammar_makes_it(marked: Model):
+    reading = Conversation(marked, Family(form=HERMES)).reading("", REQUIRED, hides_thoughts=True)
+    assert reading.form is FORCED
+    assert (reading.detours.calls, reading.instead) == ((), ())
+
+
+def test_all_is_words_where_there_is_neither_a_tool_nor_a_thought(marked: Model):
+    assert Conversation(marked, Family()).reading("", None, hides_thoughts=True) == NO_READING
+    harmony = Conversation(marked, Family(form=HARMONY)).reading("", None, hides_thoughts=True)
+    assert harmony.form is HARMONY
+
+
+SEVEN = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"const": 7}}}
+
+
+async def test_thoughts_come_before_a_forced_shape(marked_engine: Engine, marked: Model):
+    think, unthink, call = (str(token(marked, mark)) for mark in MARKS.values())
+    async with client_of(marked_engine) as client:
+        thought = await ask(client, logit_bias={think: 8, unthink: 6}, response_format=SEVEN)
+        assert thought["message"]["content"] == "7"
+        assert "reasoning_content" in thought["message"]
+        plain = await ask(client, logit_bias={think: -100, call: -100}, response_format=SEVEN)
+        assert plain["message"]["content"] == "7"
+        assert "reasoning_content" not in plain["message"]
+        raw = await ask(
+            client, logit_bias={think: 8, unthink: 6}, response_format=SEVEN, reasoning_format="none"
         )
-    ]
-    return [SYSTEM, *turns, {"role": "user", "content": "How many bridges did I name first?"}]
+        assert raw["message"]["content"].startswith("<think>")
+        assert raw["message"]["content"].endswith("</think>7")
 
 
-async def test_a_long_chat_loses_its_oldest_turns_and_keeps_the_system_message(client: Client):
-    sizes = []
-    for n_turns in range(1, 12):
-        shown = await client.ok("chat/completions", messages=chat(n_turns), max_tokens=2, temperature=0)
-        sizes.append(shown["usage"]["prompt_tokens"])
-    assert max(sizes) <= CTX_LEN
-    # Some turns at once, so that the others find the rest in the cache.
-    assert 2 <= sum(later < earlier for earlier, later in itertools.pairwise(sizes)) <= 5
+async def test_thoughts_come_before_a_forced_call(marked_engine: Engine, marked: Model):
+    think, unthink, _ = (str(token(marked, mark)) for mark in MARKS.values())
+    more = {"tools": [CLOCK], "tool_choice": "required", "parallel_tool_calls": False}
+    async with client_of(marked_engine) as client:
+        choice = await ask(client, logit_bias={think: 8, unthink: 6}, **more)
+    assert choice["finish_reason"] == "tool_calls"
+    (made,) = choice["message"]["tool_calls"]
+    assert (made["function"]["name"], json.loads(made["function"]["arguments"])) == ("clock", {})
+    assert "reasoning_content" in choice["message"]
 
 
-async def test_the_turn_after_a_cut_finds_the_rest_in_the_cache(client: Client):
-    begun = False
-    for n_turns in range(6, 12):
-        shown = await client.ok("chat/completions", messages=chat(n_turns), max_tokens=2, temperature=0)
-        usage = shown["usage"]
-        cached = usage["prompt_tokens_details"]["cached_tokens"]
-        if begun and cached > usage["prompt_tokens"] / 2:
-            return
-        begun = True
-    pytest.fail("each turn computed its prompt anew")
+async def test_beside_a_forced_shape_functions_may_still_be_called(marked_engine: Engine, marked: Model):
+    think, call = (str(token(marked, mark)) for mark in ("<think>", "<tool_call>"))
+    body = {"logit_bias": {call: 100, think: -100}, "response_format": SEVEN, "temperature": 0}
+    async with client_of(marked_engine) as client:
+        free = await ask(client, tools=[CLOCK], max_tokens=3, **body)
+        assert free["message"]["content"].startswith("<tool_call>")
+        bound = await ask(client, max_tokens=8, **body)
+        assert bound["message"]["content"] == "7"
 
 
-async def test_a_last_turn_that_is_too_long_by_itself_is_refused(client: Client):
-    error = await client.error("chat/completions", messages=user("word " * 400))
-    assert error["code"] == "context_length_exceeded"
+async def test_who_thinks_may_not_end_before_the_shape(marked_engine: Engine, marked: Model):
+    think, eos = (str(token(marked, mark)) for mark in ("<think>", "</s>"))
+    async with client_of(marked_engine) as client:
+        choice = await ask(
+            client, logit_bias={think: 50, eos: 100}, response_format=SEVEN, max_tokens=9, temperature=0
+        )
+    assert choice["finish_reason"] == "length"
+    assert choice["message"]["content"] == ""
 
 
-async def test_an_answer_goes_on_beyond_the_context(client: Client, engine: Engine):
-    shown = await client.ok(
-        "chat/completions",
-        messages=[SYSTEM, *user("Tell me a long story about a dog.")],
-        max_tokens=3 * CTX_LEN,
-        ignore_eos=True,
-    )
-    assert shown["usage"]["completion_tokens"] == 3 * CTX_LEN
-    assert shown["choices"][0]["finish_reason"] == "length"
-    assert len(answer_text(shown)) > 3 * CTX_LEN
-    # What was computed with tokens that are gone is no part of another answer.
-    again = await client.ok(
-        "chat/completions", messages=[SYSTEM, *user("Tell me a long story about a dog.")], max_tokens=1
-    )
-    usage = again["usage"]
-    assert usage["prompt_tokens_details"]["cached_tokens"] < usage["prompt_tokens"]
-
-
-async def test_a_text_goes_on_beyond_the_context_too(client: Client):
-    shown = await client.ok(
-        "completions", prompt="Once upon a time", max_tokens=CTX_LEN + 20, ignore_eos=True, temperature=0
-    )
-    assert shown["usage"]["completion_tokens"] == CTX_LEN + 20
-
-
-async def test_without_a_limit_an_answer_ends_after_as_many_tokens_as_the_context_has(client: Client):
-    shown = await client.ok("chat/completions", messages=user("Count."), ignore_eos=True, temperature=0)
-    assert shown["usage"]["completion_tokens"] == CTX_LEN
-
-
-async def test_a_memory_that_cannot_shift_is_warned_about_and_turns_go_all_the_same(tmp_path: Path):
-    with Engine() as engine:
-        engine.start(write_windowed(tmp_path / "w.gguf"), ctx_len=CTX_LEN, context_shift=True, n_threads=1)
-        ready = engine.wait_for(wire.Ready)
-        assert [warning for warning in ready.warnings if warning.startswith("context_shift: ")]
-        async with client_of(engine) as client:
-            shown = await client.ok(
-                "chat/completions",
-                messages=[*user("a b c " * 20), *user("d"), *user("e f " * 20)],
-                max_tokens=2,
-            )
-            assert shown["usage"]["prompt_tokens"] < CTX_LEN
-            shown = await client.ok("chat/completions", messages=user("a"), ignore_eos=True)
-            assert sum(shown["usage"][name] for name in ("prompt_tokens", "completion_tokens")) <= CTX_LEN + 1
-
-
-async def test_by_default_such_a_chat_is_refused(starter: Path):
-    with Engine() as engine:
-        engine.start(starter, ctx_len=CTX_LEN, n_threads=1)
-        async with client_of(engine) as client:
-            error = await client.error("chat/completions", messages=chat(12))
-            assert (error["code"], error["param"]) == ("context_length_exceeded", "messages")
+async def ask(client: Client, **body: Any) -> Any:
+    shown = await client.ok("chat/completions", messages=user("Hi"), **{"max_tokens": 700, "seed": 3} | body)
+    return shown["choices"][0]

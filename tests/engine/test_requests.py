@@ -159,3 +159,17 @@ def test_another_prompt_is_refused(prompt: Any):
 def test_an_embedding_body_is_checked_too(fields: dict[str, Any]):
     with pytest.raises(RequestError):
         parse_body(json.dumps(fields).encode(), EmbeddingBody)
+
+
+def test_how_much_to_think_is_told_to_the_template():
+    assert chat().template_values == {}
+    assert chat(reasoning_effort="low").template_values == {
+        "reasoning_effort": "low",
+        "enable_thinking": True,
+    }
+    assert chat(reasoning_effort="none").template_values["enable_thinking"] is False
+    own = chat(reasoning_effort="high", chat_template_kwargs={"enable_thinking": False, "x": 1})
+    assert own.template_values == {"reasoning_effort": "high", "enable_thinking": False, "x": 1}
+    assert chat(reasoning_format="none").reasoning_format == "none"
+    assert fault(reasoning_format="frob").param == "reasoning_format"
+    assert fault(reasoning_effort=5).param == "reasoning_effort"
