@@ -19,8 +19,9 @@ from janagent.engine.work import QueueFull
 
 _N_SEQUENCES = 32
 """Inputs in one batch: short ones fill it only together."""
-_LOGITS_BYTES = 64 << 20
-"""llama.cpp keeps room for the logits of every token of a batch, also where a model has none."""
+_LOGITS_BYTES = 16 << 20
+"""llama.cpp keeps room for the logits of every token of a batch, twice, and also where a model has none. A
+batch of a hundred tokens is computed as quickly as one of five hundred."""
 
 MEAN, CLS, LAST, RANK = (
     llama_cpp.LLAMA_POOLING_TYPE_MEAN,
