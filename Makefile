@@ -18,7 +18,8 @@ help:
 	@echo "make clean     remove what was set up"
 
 # Programs that the tests run, each with its Debian package where that has another name.
-TEST_TOOLS := curl git openssl $(if $(filter Linux,$(shell uname)),dbus-daemon:dbus gnome-keyring-daemon:gnome-keyring)
+LINUX_TOOLS := dbus-daemon:dbus gnome-keyring-daemon:gnome-keyring systemd-analyze:systemd desktop-file-validate:desktop-file-utils
+TEST_TOOLS := curl git openssl $(if $(filter Linux,$(shell uname)),$(LINUX_TOOLS))
 
 # What must be there before pip can work, by Debian's names, and the further programs in $(1). Installed when
 # this may be done without asking anybody (root, apt-get), else named.

@@ -28,6 +28,7 @@ from janagent import paths
 
 ENV_PREFIX = "JANAGENT_"
 CONFIG_VARIABLE = "JANAGENT_CONFIG"
+STOP_MARGIN_S = 60.0
 LOOPBACK = ("127.0.0.1", "::1")
 
 _FILE_VALUES = "__file_values__"
@@ -270,6 +271,11 @@ class Settings(BaseSettings):
         """Base URL for a client on this machine, without a slash at the end."""
         wildcard = {"localhost": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
         return url_of(wildcard.get(self.host, self.host), self.port, tls=self.tls_cert is not None)
+
+    @property
+    def longest_stop_s(self) -> float:
+        """After so long an orderly stop is given up; a service manager has to wait longer."""
+        return self.drain_s + STOP_MARGIN_S
 
     @property
     def models_dir(self) -> Path:

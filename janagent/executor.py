@@ -335,6 +335,7 @@ def engine_spec(
         user_prompt=init.user_prompt,
         ai_prompt=init.ai_prompt,
         embedding=init.embedding is not False,
+        context_shift=init.context_shift is True,
         media=media,
         has_classifier=action.entry.header is None or action.entry.header.has_classifier,
         queue_limit=queue_limit,

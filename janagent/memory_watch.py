@@ -19,7 +19,7 @@ class MemoryWatch:
     interval_s = 5.0
 
     def __init__(self, settings: Settings) -> None:
-        self._explicit_bytes = settings.memory_budget
+        self.explicit_bytes = settings.memory_budget
         self._gpus: list[machine.Gpu] = []
         self._is_probed = threading.Event()
         self.used_bytes = 0
@@ -34,13 +34,13 @@ class MemoryWatch:
     def capacity(self) -> Budget:
         """What engines may use in all when nothing else runs. Blocks until the probe has ended."""
         self._is_probed.wait(PROBE_WAIT_S)
-        ram = machine.memory_capacity_bytes(explicit_bytes=self._explicit_bytes)
+        ram = machine.memory_capacity_bytes(explicit_bytes=self.explicit_bytes)
         return Budget(ram, sum(machine.gpu_capacity_bytes(gpu) for gpu in self._gpus))
 
     def budget(self, used_bytes: int, held_bytes: int) -> Budget:
         """What engines may use in all, given their resident memory and the part that only their end frees."""
         self.used_bytes = used_bytes
-        ram = machine.memory_budget_bytes(held_bytes=held_bytes, explicit_bytes=self._explicit_bytes)
+        ram = machine.memory_budget_bytes(held_bytes=held_bytes, explicit_bytes=self.explicit_bytes)
         return Budget(ram, sum(machine.gpu_budget_bytes(gpu) for gpu in self._gpus))
 
     def is_worth_telling(self, before: dict[str, Any], after: dict[str, Any]) -> bool:

@@ -72,7 +72,7 @@ class Runtime:
         self.settings = settings
         self._models = paths.models_dir(settings.root)
         self._pause_file = paths.pause_file(settings.root)
-        self._memory = MemoryWatch(settings)
+        self.memory = self._memory = MemoryWatch(settings)
         self._machine = Machine(limits=Limits.of(settings), budget=Budget(0))
         is_default = settings.root == paths.default_root()
         self._catalog = Catalog(settings.root, default_root=is_default, budget=self._memory.capacity)

@@ -81,6 +81,7 @@ class EngineSpec(Wire):
     user_prompt: str | None = None
     ai_prompt: str | None = None
     embedding: bool = True
+    context_shift: bool = False
     media: MediaRules = MediaRules()
     has_classifier: bool = True
     queue_limit: int = Field(default=256, ge=0)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from janagent import __version__
-from janagent.cli import chat, check, doctor, logs, models, pull, serve, starter
+from janagent.cli import chat, check, doctor, logs, models, pull, serve, service, starter
 from janagent.cli.output import Exit, Failure, say
 
 app = typer.Typer(
@@ -47,6 +47,7 @@ app.command("check")(check.check)
 app.command("schema")(check.schema)
 app.command("starter")(starter.starter)
 app.command("doctor")(doctor.doctor)
+app.add_typer(service.app, name="service")
 
 
 def run(arguments: list[str] | None = None) -> int:

@@ -62,6 +62,8 @@ def _add_answers(context: Context, active: Sequence[Slot], costs: Costs) -> Fill
     guesses = [slot.guess for slot in active]
     chances = [slot.evidence.chance(slot.guess.run) for slot in active]
     length = best_length(len(active), guesses, chances, costs)
+    if not length and all(guess.tokens.size for guess in guesses):
+        costs.skipped(len(active))
     for slot in active:
         _add_answer(context, slot, length)
     return Filled(0, len(active), length)

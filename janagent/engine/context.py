@@ -83,6 +83,8 @@ class Context:
         """Whether a sequence can be cut anywhere; a recurrent state is that of its last token alone."""
         self.can_draft = self.can_cut and self._n_window <= 0
         """Whether tokens that turned out wrong can be taken back; a sliding window has forgotten for them."""
+        self.can_shift = self.can_draft and bool(llama_cpp.llama_memory_can_shift(self.memory))
+        """Whether a part in the middle of a sequence can be dropped."""
         self._token = np.zeros(n_batch, dtype=np.int32)
         self._position = np.zeros(n_batch, dtype=np.int32)
         self._output = np.zeros(n_batch, dtype=np.int8)
@@ -231,6 +233,12 @@ class Context:
         first = llama_cpp.llama_memory_seq_pos_min(self.memory, seq_id)
         last = llama_cpp.llama_memory_seq_pos_max(self.memory, seq_id)
         return bool(0 <= first <= max(0, last + 1 - self._n_window))
+
+    def shift(self, seq_id: int, first: int, end: int) -> None:
+        """Drop the tokens of a sequence from `first` to before `end` and move up those that follow; the next
+        `decode` turns their keys."""
+        llama_cpp.llama_memory_seq_rm(self.memory, seq_id, first, end)
+        llama_cpp.llama_memory_seq_add(self.memory, seq_id, end, -1, first - end)
 
     def share_sequence(self, source: int, target: int) -> None:
         """Put a copy of all that the cache holds for `source` in place of what it holds for `target`.

@@ -32,10 +32,11 @@ _BELIEFS = (1.0, 3.0, 6.0, 9.0)
 _MEMORY = 0.9
 _MOST_BELIEF = 20.0
 _SMOOTHING = 0.1
+_DOUBT = 0.99
 #: until it is measured: by how much of a plain step a step is longer for each guessed token
-_FIRST_COST = 0.1
-#: a gain below this is noise
-_LEAST_GAIN = 1.05
+_FIRST_COST = 0.35
+#: a gain below this is not worth being wrong sometimes
+_LEAST_GAIN = 1.15
 
 
 class Draft(NamedTuple):
@@ -111,10 +112,21 @@ class Costs:
 
     def drafted(self, n_answers: int, length: int, took_s: float) -> None:
         """A step with `length` guessed tokens for each answer was measured."""
+        if n_answers in self._sums:
+            took_s = min(took_s, 2 * (self.seconds(n_answers, length) or took_s))
         kept = (_MEMORY * value for value in self._sums.get(n_answers, (0.0,) * 5))
         new = (1.0, length, took_s, length * length, length * took_s)
         n, x, y, xx, xy = (old + more for old, more in zip(kept, new, strict=True))
         self._sums[n_answers] = (n, x, y, xx, xy)
+
+    def skipped(self, n_answers: int) -> None:
+        """Guesses cost too much to try any. What was measured is doubted more with each time, until they are
+        tried again: the machine may have been busy then."""
+        plain_s = self._plain_s.get(n_answers)
+        if plain_s is not None and n_answers in self._sums:
+            n, x, y, xx, xy = self._sums[n_answers]
+            y, xy = (_DOUBT * cost + (1 - _DOUBT) * plain_s * of for cost, of in ((y, n), (xy, x)))
+            self._sums[n_answers] = (n, x, y, xx, xy)
 
     def seconds(self, n_answers: int, length: int) -> float | None:
         """What such a step would take; None before anything is known."""

@@ -56,6 +56,8 @@ class Wanted:
     top_logprobs: int | None
     stops: Sequence[str] = ()
     echoed: Sequence[str] = ()
+    n_keep: int | None = None
+    """Tokens of the prompt that stay when the context shifts; None: it does not."""
     toolbox: Toolbox | None = None
     reading: Reading = NO_READING
 
@@ -196,7 +198,8 @@ class Generator:
             Generation(
                 prompt=prompt.tokens,
                 media=prompt.media,
-                max_tokens=self._room(prompt, wanted.limit),
+                n_keep=wanted.n_keep,
+                max_tokens=self._room(prompt, wanted),
                 sampling=_for_choice(sampling, choice),
                 text=TextStream(stops),
                 receive=functools.partial(delivery.receive, position * n + choice),
@@ -219,9 +222,11 @@ class Generator:
         except QueueFull as error:
             raise queue_full(error) from error
 
-    def _room(self, prompt: Prompt, limit: int | None) -> int:
+    def _room(self, prompt: Prompt, wanted: Wanted) -> int:
+        if wanted.n_keep is not None:
+            return self._ctx_len if wanted.limit is None else wanted.limit
         room = self._ctx_len - prompt.tokens.size
-        return room if limit is None else min(limit, room)
+        return room if wanted.limit is None else min(wanted.limit, room)
 
     def _sampling(self, body: SamplingBody, *, may_go_on: bool) -> Sampling:
         """`may_go_on`: no wanted shape says where the end is."""

@@ -233,6 +233,9 @@ class Scheduler:
         if (seen := self._feed_medium(active)) is not Decoded.OK:
             self._recover(seen, active)
             return
+        for slot in active:
+            if slot.n_past >= self._ctx_len:
+                self._slots.shift(slot)
         started_s = time.perf_counter()
         filled = fill(self._context, active, prefill_token_s=self._prefill_token_s, costs=self._costs)
         if filled.n_prefill:
@@ -333,7 +336,8 @@ class Scheduler:
             return text, Finish.STOP
         if slot.sampler.is_over:
             return text + stream.finish(), Finish.STOP
-        if generation.n_generated >= generation.max_tokens or n_past >= self._ctx_len:
+        is_full = n_past >= self._ctx_len and generation.n_keep is None
+        if generation.n_generated >= generation.max_tokens or is_full:
             return text + stream.finish(), Finish.LENGTH
         return text, None
 

@@ -8,20 +8,20 @@ import functools
 
 from aiohttp import web
 
+from janagent.engine.chats import ChatReader, Shift
 from janagent.engine.conversation import Conversation
 from janagent.engine.faults import RequestError, context_exceeded, unsupported
 from janagent.engine.generating import Generator, Wanted
-from janagent.engine.media import Encoded, Prompt
+from janagent.engine.media import Prompt
 from janagent.engine.model import Model
-from janagent.engine.parts import Marks, Medium, Mixed
-from janagent.engine.prompt import ChatPrompt, PromptError
+from janagent.engine.prompt import ChatPrompt
 from janagent.engine.ranking import Ranking
 from janagent.engine.replies import errors, json_reply
 from janagent.engine.requests import ChatBody, CompletionBody, read_body
 from janagent.engine.scheduler import Scheduler
 from janagent.engine.senses import Senses
-from janagent.engine.tokenizing import each, mixed_prompt, prompt_tokens
-from janagent.engine.tools import Toolbox, toolbox_of
+from janagent.engine.tokenizing import each, prompt_tokens
+from janagent.engine.tools import toolbox_of
 from janagent.engine.vectors import Vectors
 
 _MAX_BODY_BYTES = 64 << 20
@@ -41,6 +41,7 @@ class Server:
         chat_prompt: ChatPrompt,
         senses: Senses,
         ctx_len: int,
+        shift: Shift,
         can_generate: bool,
     ) -> None:
         self._model = model
@@ -49,8 +50,9 @@ class Server:
         self._vectors = vectors
         self._ranking = ranking
         self._chat_prompt = chat_prompt
-        self._senses = senses
+        self._chats = ChatReader(model, chat_prompt, senses, ctx_len=ctx_len, shift=shift)
         self._ctx_len = ctx_len
+        self._shift = shift
         self._can_generate = can_generate
 
     def application(self) -> web.Application:
@@ -81,14 +83,13 @@ class Server:
             )
         may_call_several = body.parallel_tool_calls is not False
         toolbox = toolbox_of(body.tools or (), body.tool_choice, may_call_several=may_call_several)
-        marks = Marks()
-        text = self._chat_text(body, toolbox, marks)
-        media = await self._media(body)
+        text, prompt, n_keep = await self._chats.read(body, toolbox)
         reading = self._conversation.reading(text, toolbox, hides_thoughts=body.reasoning_format != "none")
         wanted = Wanted(
             body=body,
-            prompts=[self._fitting(await mixed_prompt(self._model, text, marks, media), param="messages")],
+            prompts=[prompt],
             is_chat=True,
+            n_keep=n_keep,
             limit=limit,
             top_logprobs=(body.top_logprobs or 0) if body.logprobs else None,
             stops=self._chat_prompt.stops,
@@ -101,23 +102,6 @@ class Server:
     def _conversation(self) -> Conversation:
         return Conversation(self._model, self._chat_prompt.family)
 
-    def _chat_text(self, body: ChatBody, toolbox: Toolbox | None, marks: Marks) -> str:
-        try:
-            messages = [message.for_template(marks) for message in body.messages]
-            return self._chat_prompt.render(messages, toolbox=toolbox, extra=body.template_values)
-        except PromptError as error:
-            raise RequestError(str(error), param="messages", code="template_error") from error
-
-    async def _media(self, body: ChatBody) -> list[tuple[bytes, Encoded]]:
-        """What the messages show, in the order of their marks, each by the digest of its content."""
-        return [
-            await self._senses.perceive(part, param=f"messages[{index}].content[{number}]")
-            for index, message in enumerate(body.messages)
-            if isinstance(message.content, Mixed)
-            for number, part in enumerate(message.content.parts)
-            if isinstance(part, Medium)
-        ]
-
     async def _complete(self, request: web.Request) -> web.StreamResponse:
         body = await read_body(await request.read(), CompletionBody)
         self._require_generation()
@@ -127,7 +111,7 @@ class Server:
         if not items:
             raise RequestError("prompt: must not be empty", param="prompt", code="invalid_value")
         prompts = [
-            self._fitting(Prompt(await prompt_tokens(self._model, item, suffix=body.suffix)), param="prompt")
+            self._fitting(Prompt(await prompt_tokens(self._model, item, suffix=body.suffix)))
             for item in items
         ]
         echoed = []
@@ -139,6 +123,7 @@ class Server:
             prompts=prompts,
             is_chat=False,
             limit=body.max_tokens,
+            n_keep=int(self._model.adds_bos) if self._shift is Shift.ALL else None,
             top_logprobs=body.logprobs,
             echoed=echoed,
         )
@@ -151,7 +136,7 @@ class Server:
                 code="model_not_generative",
             )
 
-    def _fitting(self, prompt: Prompt, *, param: str) -> Prompt:
+    def _fitting(self, prompt: Prompt) -> Prompt:
         if prompt.tokens.size >= self._ctx_len:
-            raise context_exceeded(prompt.tokens.size, self._ctx_len, param=param)
+            raise context_exceeded(prompt.tokens.size, self._ctx_len, param="prompt")
         return prompt

@@ -48,6 +48,14 @@ class Slot:
     since_s: float = 0.0
     source: "Slot | None" = None
     n_shared: int = 0
+    n_kept: int = 0
+    n_shifted: int = 0
+    """Tokens after the first `n_kept` that were dropped: those behind them were computed with them."""
+
+    @property
+    def reusable(self) -> Tokens:
+        """The cached tokens that are what they would be if computed alone."""
+        return self.tokens[: self.n_kept if self.n_shifted else self.n_past]
 
     @property
     def position(self) -> int:
@@ -74,7 +82,8 @@ class Slot:
     @property
     def n_prefill(self) -> int:
         """Prompt tokens that are not in the cache yet."""
-        return 0 if self.generation is None else max(0, self.generation.prompt.size - self.n_past)
+        done = self.n_past + self.n_shifted
+        return 0 if self.generation is None else max(0, self.generation.prompt.size - done)
 
     @property
     def is_source_due(self) -> bool:
@@ -129,7 +138,7 @@ def common_prefix(slot: Slot, prompt: Tokens) -> int:
 
     At most all but the last, which must be decoded.
     """
-    return alike(slot.tokens[: slot.n_past], prompt)
+    return alike(slot.reusable, prompt)
 
 
 def shared_prefix(slot: Slot, prompt: Tokens) -> int:

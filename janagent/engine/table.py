@@ -111,7 +111,10 @@ class SlotTable:
     def release(self, slot: Slot) -> float:
         """The slot's answer has ended; returns the seconds that it had the slot."""
         slot.sampler.close()
+        if slot.n_shifted:
+            self._trim(slot, keep=slot.n_kept)
         slot.generation = slot.source = None
+        slot.n_shifted = 0
         self._clock += 1
         slot.last_used = self._clock
         return time.monotonic() - slot.since_s
@@ -132,6 +135,21 @@ class SlotTable:
             if self._close_gap(active):
                 active.sort(key=lambda slot: slot.seq_id)
         return active
+
+    def shift(self, slot: Slot) -> None:
+        """Make room in a full slot: drop half of what follows the beginning that its answer keeps.
+
+        Only right before a decode, which moves the rest.
+        """
+        assert slot.generation is not None
+        n_past = slot.n_past
+        slot.n_kept = min(slot.generation.n_keep or 0, n_past // 2)
+        end = slot.n_kept + (n_past - slot.n_kept) // 2
+        self._context.shift(slot.seq_id, slot.n_kept, end)
+        n_dropped = end - slot.n_kept
+        slot.tokens[slot.n_kept : n_past - n_dropped] = slot.tokens[end:n_past].copy()
+        slot.n_past -= n_dropped
+        slot.n_shifted += n_dropped
 
     def cut(self, slot: Slot, *, keep: int) -> None:
         """Drop what the cache holds for a slot beyond its first `keep` tokens."""
@@ -178,7 +196,7 @@ class SlotTable:
         tokens = slot.tokens[: slot.n_past]
         return self._context.can_cut and any(
             other is not slot
-            and other.n_past >= slot.n_past
+            and other.reusable.size >= slot.n_past
             and np.array_equal(other.tokens[: slot.n_past], tokens)
             for other in self._slots
         )

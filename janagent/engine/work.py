@@ -61,6 +61,8 @@ class Generation:
     top_logprobs: int | None = None
     walk: Walk | None = None
     media: Sequence[Placed] = ()
+    n_keep: int | None = None
+    """So many tokens of the prompt stay when the context is full and shifts; None: the answer ends there."""
     shown: Mapping[int, bytes] = field(default_factory=dict)
     """Control tokens whose text counts for once."""
 

@@ -19,6 +19,7 @@ from janagent.children import facts
 from janagent.children.lifeline import StatusPipe
 from janagent.children.wire import EngineSpec, ExitCode, Failed, Loading, Ready, Stats
 from janagent.engine.adapters import AdapterError, load_adapters
+from janagent.engine.chats import Shift
 from janagent.engine.context import Context, ContextOptions, open_context
 from janagent.engine.embeddings import RANK, Embedder
 from janagent.engine.generating import Generator
@@ -58,6 +59,18 @@ def run(spec: EngineSpec, status: StatusPipe) -> int:
     engine_log.install()
     engine_log.on_abort(_last_words(status))
     return aio.run(_Worker(spec, status, engine_log).run())
+
+
+def _shift(spec: EngineSpec, context: Context, warnings: list[str]) -> Shift:
+    if not spec.context_shift:
+        return Shift.NONE
+    if context.can_shift:
+        return Shift.ALL
+    warnings.append(
+        "context_shift: this model's memory cannot drop a part of a conversation; a chat that is too long "
+        "loses its oldest turns, but an answer ends where the context is full"
+    )
+    return Shift.TURNS
 
 
 def _spare_bytes() -> int:
@@ -216,6 +229,7 @@ class _Worker:
             chat_prompt=chat_prompt,
             senses=senses,
             ctx_len=spec.ctx_len,
+            shift=_shift(spec, context, warnings),
             can_generate=context.memory is not None,
         )
         return server, tuple(warnings)

@@ -84,7 +84,7 @@ def test_the_cost_of_lengths_never_tried_follows_from_those_that_were():
     one = Costs()
     one.plain(1, 1.0)
     assert one.seconds(2, 0) is None
-    assert one.seconds(1, 4) == pytest.approx(1.4)  # a belief, so that it is tried once
+    assert one.seconds(1, 4) == pytest.approx(2.4)  # a belief, so that it is tried once
     one.drafted(1, 4, 3.0)
     assert one.seconds(1, 8) == pytest.approx(5.0)
 
@@ -93,6 +93,17 @@ def test_one_slow_moment_of_the_machine_changes_little():
     found = costs(plain_s=1.0, each_s=0.1)
     found.plain(1, 100.0)
     assert found.seconds(1, 0) == pytest.approx(1.1)
+
+
+def test_a_cost_that_forbids_guesses_is_doubted_in_time():
+    found = costs(plain_s=1.0, each_s=2.0)
+    before = found.seconds(1, 8)
+    for _ in range(200):
+        found.skipped(1)
+    assert found.seconds(1, 8) < before / 3
+    assert found.seconds(1, 0) == pytest.approx(1.0)
+    found.drafted(1, 8, 1000.0)  # one slow moment
+    assert found.seconds(1, 8) < before
 
 
 LONG = Draft(np.arange(31, dtype=np.int32), 20)

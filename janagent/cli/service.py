@@ -1,0 +1,192 @@
+"""`service`: janagent as a service of this person or of the machine; shows each file it writes or removes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from janagent import paths
+from janagent.cli import output
+from janagent.cli.options import Config, Json, Root
+from janagent.cli.output import Exit, Failure
+from janagent.service import ServiceError, installing, plan
+from janagent.service.plan import Part
+
+if TYPE_CHECKING:
+    from janagent.config import Settings
+    from janagent.service.report import Report
+
+PRIVATE = (Path("/tmp"), Path("/var/tmp"), Path("/run/user"))
+"""A service with PrivateTmp sees others there."""
+SYSTEM_CONFIG = Path("/etc/janagent/janagent.toml")
+
+app = typer.Typer(help="Start with the session or the machine, by systemd or launchd.", no_args_is_help=True)
+Tray = Annotated[bool, typer.Option("--tray", help="The tray icon too, at each log-in.")]
+System = Annotated[bool, typer.Option("--system", help="For the whole machine, a server (root; systemd).")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
+
+
+@app.command()
+def install(
+    tray: Tray = False,
+    system: System = False,
+    root: Root = None,
+    config: Config = None,
+    start: Annotated[bool, typer.Option("--start/--no-start", help="Start it now as well.")] = True,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Let janagent start by itself, and be started again when it fails. Safe to repeat."""
+    parts = _parts(tray=tray, system=system)
+    settings = _settings(root, config, system=system)
+    if system and not dry_run:
+        _check_machine()
+    flags = ["--root", str(settings.root)] if root else []
+    flags += ["--config", str(config.absolute())] if config else []
+    known = plan.facts(longest_stop_s=settings.longest_stop_s, serve_flags=flags)
+    notes = _unseen_variables() if not system else []
+    now = list(parts) if start else []
+    if Part.DAEMON in now and (words := _other_daemon(settings)):
+        now.remove(Part.DAEMON)
+        notes.append(words)
+    report = _guarded(lambda: installing.install(parts, known, start=now, is_dry_run=dry_run))
+    report.notes += notes
+    _show(report, as_json=as_json, is_dry_run=dry_run)
+
+
+@app.command()
+def uninstall(
+    tray: Tray = False, system: System = False, dry_run: DryRun = False, as_json: Json = False
+) -> None:
+    """Take back what install did: stop it, remove the files that it wrote. Models and settings stay."""
+    parts = _parts(tray=tray, system=system)
+    if system and not dry_run:
+        _check_root()
+    report = _guarded(lambda: installing.uninstall(parts[::-1], _facts(system=system), is_dry_run=dry_run))
+    if parts == [Part.DAEMON] and installing.look([Part.TRAY], _facts(system=False)).is_installed:
+        report.notes.append("the tray still starts at log-in; that too: janagent service uninstall --tray")
+    _show(report, as_json=as_json, is_dry_run=dry_run)
+    if report.has_kept:
+        raise typer.Exit(Exit.FAULT)
+
+
+@app.command()
+def status(tray: Tray = False, system: System = False, as_json: Json = False) -> None:
+    """What is installed, and how it runs. Exits with 1 if it is not installed, 3 if it does not run."""
+    report = installing.look(_parts(tray=tray, system=system), _facts(system=system))
+    _show(report, as_json=as_json)
+    if not report.is_installed:
+        raise typer.Exit(Exit.FAULT)
+    if any(unit.active != "active" for unit in report.units[:1]):
+        raise typer.Exit(Exit.NO_DAEMON)
+
+
+def _parts(*, tray: bool, system: bool) -> list[Part]:
+    if tray and system:
+        raise Failure("--tray is for a desktop, --system for a server: install them apart", code=Exit.USAGE)
+    if system:
+        return [Part.SYSTEM]
+    if not tray:
+        return [Part.DAEMON]
+    # Without systemd the desktop starts the tray, and the tray the daemon.
+    return [Part.DAEMON, Part.TRAY] if installing.manager(Part.DAEMON).has_units else [Part.TRAY]
+
+
+def _settings(root: Path | None, config: Path | None, *, system: bool) -> Settings:
+    from janagent.config import Settings
+
+    if not system:
+        return Settings.load({"root": root}, config=config)
+    if root or config:
+        told = (
+            f"the system-wide service serves /janroot and reads {SYSTEM_CONFIG}; mount or link a disk there"
+        )
+        raise Failure(told, code=Exit.USAGE)
+    return Settings.load(config=SYSTEM_CONFIG if SYSTEM_CONFIG.is_file() else None)
+
+
+def _facts(*, system: bool) -> plan.Facts:
+    """To compare with: whether a file is ours does not depend on what it would say now."""
+    return plan.facts(longest_stop_s=_settings(None, None, system=system).longest_stop_s)
+
+
+def _guarded(work: Callable[[], Report]) -> Report:
+    try:
+        return work()
+    except ServiceError as error:
+        raise Failure(str(error)) from None
+
+
+def _check_root() -> None:
+    if os.geteuid() != 0:
+        raise Failure("the system-wide service is root's: sudo janagent service ... --system")
+
+
+def _check_machine() -> None:
+    """root asks, and the service's own user will be able to run this very janagent."""
+    _check_root()
+    for needed in (Path(sys.executable), Path(sys.executable).resolve(), Path(__file__).resolve()):
+        for folder in needed.parents:
+            if not folder.stat().st_mode & 0o001 or folder in PRIVATE:
+                raise Failure(
+                    f"the user janagent could not read {needed}, because {folder} is closed to it; "
+                    "install janagent for all, for example: python3 -m venv /opt/janagent"
+                )
+
+
+def _unseen_variables() -> list[str]:
+    names = sorted(name for name in os.environ if name.startswith("JANAGENT_"))
+    if not names:
+        return []
+    told = f"{', '.join(names)}: set here, but the service will not see it"
+    return [f"{told}; write it into {paths.config_file()}, or use --root, --config"]
+
+
+def _other_daemon(settings: Settings) -> str:
+    """Why it cannot start now: the root has its daemon already, and not as a service."""
+    from janagent.lock import find_holder
+
+    holder = find_holder(settings.root)
+    if holder is None or holder.pid == installing.manager(Part.DAEMON).unit().pid:
+        return ""
+    return (
+        f"janagent runs already (process {holder.pid}), not as a service; it goes on, and the service "
+        "takes over at the next log-in, or stop it and install again"
+    )
+
+
+def _show(report: Report, *, as_json: bool, is_dry_run: bool = False) -> None:
+    if as_json:
+        output.print_json(_plain(report))
+        return
+    shown = output.table("FILE", "")
+    for file in report.files:
+        word = file.state.value if file.done in ("", "kept", "absent") else file.done
+        is_planned = is_dry_run and file.done in ("written", "updated", "removed")
+        shown.add_row(output.cell(str(file.path)), output.cell(f"would be {word}" if is_planned else word))
+    output.console().print(shown)
+    for file in report.files if is_dry_run else ():
+        if file.text:
+            output.write(f"\n--- {file.path}\n{file.text}")
+    for command in report.commands:
+        output.write(f"ran: {command}\n")
+    for unit in report.units:
+        pid = f" (process {unit.pid})" if unit.pid else ""
+        by_itself = "starts by itself" if unit.is_enabled else "does not start by itself"
+        output.write(
+            f"{unit.name}: {unit.active}{pid}, {by_itself}{f'; {unit.words}' if unit.words else ''}\n"
+        )
+    for note in report.notes:
+        output.say(note)
+
+
+def _plain(report: Report) -> dict[str, Any]:
+    files = [{"path": str(f.path), "state": f.state, "done": f.done} for f in report.files]
+    units = [asdict(unit) for unit in report.units]
+    return {"files": files, "units": units, "commands": report.commands, "notes": report.notes}
