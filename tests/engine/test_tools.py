@@ -143,6 +143,15 @@ async def test_what_is_wrong_with_tools_is_400_and_named(client: Client, more: d
     assert error["param"] == param
 
 
+async def test_the_function_whose_schema_cannot_be_kept_is_named(client: Client):
+    odd = {"type": "function", "function": {"name": "odd one", "parameters": {"propertyNames": {}}}}
+    error = await client.error("chat/completions", messages=ASK, tools=[CLOCK, odd], tool_choice="required")
+    assert "odd one" in error["message"]
+    assert "propertyNames" in error["message"]
+    shown = await client.ok("chat/completions", messages=ASK, tools=[CLOCK, odd], max_tokens=4)
+    assert shown["choices"][0]["message"]["role"] == "assistant"
+
+
 def test_choices_come_in_several_ways():
     tools = [CLOCK, WEATHER]
 
