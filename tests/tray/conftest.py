@@ -29,6 +29,16 @@ def home(session: Session) -> Iterator[Home]:
         yield made
 
 
+@pytest.fixture(scope="session")
+def calm(session: Session) -> Iterator[tuple[Home, Daemon]]:
+    """A home with a daemon without models, for tests that leave both as they are."""
+    with (
+        Home(session, "calm") as home,
+        Daemon(home.folder, env=home.own, root=home.root, spare_worker=False) as daemon,
+    ):
+        yield home, daemon
+
+
 @pytest.fixture
 def served(home: Home) -> Iterator[Daemon]:
     """A daemon without models in the same home, started as a person starts it in a terminal."""

@@ -1,11 +1,14 @@
 """The tray as a person has it: the real toolkit, a real daemon, the real model, the menu over D-Bus."""
 
 import re
+import shutil
 import signal
 from pathlib import Path
 
+from janagent.tray.desktop import ADDING
 from tests.daemons import Daemon, assert_all_gone, until
 from tests.tray.bus import Menu, Node, notifications, tree
+from tests.tray.programs import given, install
 from tests.tray.session import Home, TrayProcess
 
 
@@ -88,11 +91,54 @@ def test_start_janagent_starts_one_that_a_person_ended(home: Home, served: Daemo
         assert len(home.daemons()) == 1, "it lives on without the tray"
 
 
-def test_downloads_are_paused_and_go_on(home: Home, served: Daemon) -> None:
+def test_downloads_are_paused_and_go_on(calm: tuple[Home, Daemon]) -> None:
+    home, daemon = calm
     with TrayProcess(home.environment) as tray, Menu(home.session.bus_address, tray.pid) as menu:
-        menu.press("Pause downloads")
-        menu.until(lambda root: (item := root.find("Pause downloads")) is not None and item.is_checked)
-        assert served.call("GET", "/v1/health")[1]["machine"]["downloads_paused"] is True
-        menu.press("Pause downloads")
-        menu.until(lambda root: (item := root.find("Pause downloads")) is not None and not item.is_checked)
-        assert served.call("GET", "/v1/health")[1]["machine"]["downloads_paused"] is False
+        for is_paused in (True, False):
+            menu.press("Pause downloads")
+            menu.until(lambda root, p=is_paused: root.find("Pause downloads").is_checked is p)
+            assert daemon.call("GET", "/v1/health")[1]["machine"]["downloads_paused"] is is_paused
+
+
+def test_what_is_opened_is_opened_by_the_desktop(calm: tuple[Home, Daemon], tmp_path: Path) -> None:
+    home, daemon = calm
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    opened = tmp_path / "opened.txt"
+    opened.touch()
+    install(programs, "xdg-open", f'echo "$1" >> "{opened}"')
+    terminal = install(programs, "x-terminal-emulator")
+    remote = {"origin": "http://127.0.0.1:9/v1", "import_format": "openai"}
+    remote |= {"parameters": {"init": {"API-KEY": "k"}}}
+    path = f"{programs}:/usr/bin:/bin"
+    with (
+        TrayProcess(home.environment | {"PATH": path}, "--root", str(home.root)) as tray,
+        Menu(home.session.bus_address, tray.pid) as menu,
+    ):
+        daemon.drop("far", remote)
+        menu.wait("✓ far: running")
+        menu.press("*far*", "Stop")
+        menu.wait("far: stopped")
+        menu.press("*far*", "Start")
+        menu.wait("✓ far: running")
+        for label, place in {
+            ("Open models folder",): daemon.models,
+            ("*far*", "Open folder"): daemon.models / "far",
+            ("Open logs",): next((home.state / "log").glob("*.log")),
+            ("Add a model…",): ADDING,
+        }.items():
+            menu.press(*label)
+            until(lambda place=place: str(place) in opened.read_text().splitlines())
+        menu.press("*far*", "Chat")
+        assert given(terminal)[:3] == ["-e", "sh", "-c"]
+        chat = ["-m", "janagent", "chat", "far", "--root", str(home.root)]
+        assert given(terminal)[-len(chat) :] == chat
+
+        (programs / "xdg-open").unlink()
+        menu.press("Open logs")
+        if shutil.which("xdg-open", path=path) is None:
+            menu.wait("nothing opens *")
+        shutil.rmtree(daemon.models / "far")
+        menu.wait("janagent: no models yet")
+        menu.press("Quit tray")
+        assert tray.wait() == 0

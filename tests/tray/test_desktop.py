@@ -16,7 +16,7 @@ from janagent.tray.desktop import (
     run_in_terminal,
     tell_by_tool,
 )
-from tests.daemons import until
+from tests.tray.programs import given, install
 
 
 @pytest.fixture
@@ -37,20 +37,6 @@ def mac(programs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The same of a Mac."""
     monkeypatch.setattr(sys, "platform", "darwin")
     return programs
-
-
-def install(programs: Path, name: str, what: str = 'printf "%s\\n" "$@"') -> Path:
-    """A program `name`; the file that will hold what it was given."""
-    told = programs.parent / f"{name}.txt"
-    program = programs / name
-    program.write_text(f'#!/bin/sh\n{{ {what}; }} > "{told}.new" && /bin/mv "{told}.new" "{told}"\n')
-    program.chmod(0o755)
-    return told
-
-
-def given(told: Path) -> list[str]:
-    until(told.exists)
-    return told.read_text().splitlines()
 
 
 def test_a_place_is_opened_by_the_desktop(programs: Path):
