@@ -137,6 +137,7 @@ AbsolutePath = Annotated[Path, BeforeValidator(_absolute)]
 OptionalPath = Annotated[Path | None, BeforeValidator(_absolute)]
 Size = Annotated[Annotated[int, Field(gt=0)], BeforeValidator(parse_size)]
 OptionalSize = Annotated[Annotated[int, Field(gt=0)] | None, BeforeValidator(parse_size)]
+OptionalGpuSize = Annotated[Annotated[int, Field(ge=0)] | None, BeforeValidator(parse_size)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Hosts = Annotated[
     tuple[Annotated[str, BeforeValidator(_allowed_host)], ...], NoDecode, BeforeValidator(_words)
@@ -169,6 +170,9 @@ class Settings(BaseSettings):
     )
     memory_budget: OptionalSize = Field(
         None, description="bytes that loaded models may use; none: fitted to the machine"
+    )
+    gpu_memory_budget: OptionalGpuSize = Field(
+        None, description="bytes of GPU memory that loaded models may use; 0: no GPU; none: what is free"
     )
     idle_unload_s: Seconds = Field(
         900, description="unload a model after so long without a request; 0: never"

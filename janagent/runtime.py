@@ -96,6 +96,7 @@ class Runtime:
             queue_limit=settings.queue_limit,
             fetchers=self._fetchers,
             remotes=Remotes(post=self.dispatch, logs_of=self.logs, stall_s=settings.remote_stall_s),
+            gpus_seen=self._gpus_seen,
         )
         self._feed = Feed()
         self._logs: dict[str, LogRing] = {}
@@ -212,12 +213,8 @@ class Runtime:
 
     def machine(self) -> dict[str, Any]:
         """Memory in bytes and the version, as the API shows them."""
-        return {
-            "memory_used_bytes": self._memory.used_bytes,
-            "memory_budget_bytes": self._machine.budget.ram_bytes + self._machine.budget.gpu_bytes,
-            "downloads_paused": self._pause_file.exists(),
-            "version": __version__,
-        }
+        paused = {"downloads_paused": self._pause_file.exists()}
+        return self._memory.figures(self._machine.budget) | paused | {"version": __version__}
 
     def logs(self, key: str) -> LogRing:
         """The last lines of a model's engines."""
@@ -383,6 +380,11 @@ class Runtime:
         budget = self._memory.budget(*self._executor.memory_bytes())
         if budget != self._machine.budget:
             self.dispatch(ev.MemorySeen(budget))
+
+    def _gpus_seen(self, engine: int, free_bytes: Sequence[int]) -> None:
+        if (ours_bytes := self._machine.loaded_gpu_bytes(teller=engine)) is not None:
+            self._memory.see_gpus(free_bytes, ours_bytes=ours_bytes)
+            self._see_memory()
 
     async def _sample_memory(self) -> None:
         told = self.machine()

@@ -16,7 +16,8 @@ from aiohttp import web
 
 from janagent import aio
 from janagent.children.lifeline import StatusPipe
-from janagent.children.wire import EngineSpec, ExitCode, Failed, Loading, Ready, Stats
+from janagent.children.wire import EngineSpec, ExitCode, Failed, GpuMemory, Loading, Ready, Stats
+from janagent.engine import devices
 from janagent.engine.context import Context, ContextOptions, open_context
 from janagent.engine.embeddings import Embedder
 from janagent.engine.generating import Generator
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 
 _PROGRESS_EVERY_S = 0.2
 _STATS_EVERY_S = 1.0
+_GPU_MEMORY_EVERY_S = 5.0
 _N_BATCH = 512
 #: llama.cpp counts positions in 32 bits and pads the cache upwards
 _MAX_CTX = (1 << 31) - (1 << 16)
@@ -51,19 +53,24 @@ def run(spec: EngineSpec, status: StatusPipe) -> int:
     ask_for_short_slices()
     engine_log = EngineLog()
     engine_log.install()
-    engine_log.on_abort(_last_words(status))
+    engine_log.on_abort(_last_words(spec, status, engine_log))
     return aio.run(_Worker(spec, status, engine_log).run())
 
 
-def _last_words(status: StatusPipe) -> Callable[[str], None]:
+def _last_words(spec: EngineSpec, status: StatusPipe, engine_log: EngineLog) -> Callable[[str], None]:
     """While loading, a ggml abort is a model that cannot be loaded; later it is a crash."""
 
     def tell(reason: str) -> None:
-        status.send(Failed(message=reason))
+        is_short = not status.is_ready and _is_short_of_gpu(spec, f"{reason}; {engine_log.last_errors()}")
+        status.send(Failed(message=reason, is_short_of_gpu=is_short))
         if not status.is_ready:
             os._exit(ExitCode.LOAD_FAILED)
 
     return tell
+
+
+def _is_short_of_gpu(spec: EngineSpec, words: str) -> bool:
+    return spec.ngl > 0 and devices.is_lack_of_memory(words)
 
 
 class _Worker:
@@ -72,6 +79,7 @@ class _Worker:
         self._status = status
         self._log = engine_log
         self._stopped: asyncio.Future[int] | None = None
+        self._gpu_free_at_first = 0
 
     async def run(self) -> int:
         spec = self._spec
@@ -81,7 +89,9 @@ class _Worker:
         try:
             model, context = await asyncio.to_thread(self._load)
         except LoadError as error:
-            self._status.send(Failed(message=(self._log.last_errors() or str(error))[:2000]))
+            words = self._log.last_errors() or str(error)
+            is_short = isinstance(error, devices.TooLittleFree) or _is_short_of_gpu(spec, words)
+            self._status.send(Failed(message=words[:2000], is_short_of_gpu=is_short))
             return ExitCode.LOAD_FAILED
         scheduler = Scheduler(
             context,
@@ -106,6 +116,8 @@ class _Worker:
         self._status.is_ready = True
         self._status.send(Ready(ctx_len=spec.ctx_len, n_parallel=spec.n_parallel, warnings=warnings))
         aio.create_task(self._report(scheduler), name="stats")
+        if spec.ngl:
+            aio.create_task(self._report_gpus(), name="GPU memory")
         return await self._stopped
 
     def _load(self) -> tuple[Model, Context]:
@@ -125,6 +137,7 @@ class _Worker:
                 f"ctx_len {spec.ctx_len} times n_parallel {spec.n_parallel} is more than {_MAX_CTX}"
             )
         llama_cpp.llama_backend_init()
+        self._look_at_gpus()
         model = load_model(spec.model_path, n_gpu_layers=spec.ngl, on_progress=progressed)
         if model.is_encoder_decoder:
             raise LoadError("encoder-decoder models are not supported")
@@ -141,6 +154,26 @@ class _Worker:
         )
         self._status.send(Loading(progress=1.0))
         return model, context
+
+    def _look_at_gpus(self) -> None:
+        """Tell what is free before any of it is taken. Raises TooLittleFree."""
+        if not self._spec.ngl:
+            return
+        free = [gpu.free_bytes for gpu in devices.gpus()]
+        self._gpu_free_at_first = sum(free)
+        self._status.send(GpuMemory(free_bytes=tuple(free)))
+        if sum(free) < self._spec.gpu_bytes:
+            raise devices.TooLittleFree(
+                f"{self._spec.ngl} layers need {self._spec.gpu_bytes / 1e9:.1f} GB of GPU memory, "
+                f"of which {sum(free) / 1e9:.1f} GB are free"
+            )
+
+    async def _report_gpus(self) -> None:
+        while True:
+            free = [gpu.free_bytes for gpu in await asyncio.to_thread(devices.gpus)]
+            held_bytes = max(self._gpu_free_at_first - sum(free), 0)
+            self._status.send(GpuMemory(free_bytes=tuple(free), held_bytes=held_bytes))
+            await asyncio.sleep(_GPU_MEMORY_EVERY_S)
 
     def _n_threads(self) -> int:
         return self._spec.n_threads or usable_cores()
