@@ -71,10 +71,10 @@ class FetchSpec(Wire):
 
     `folder` is where the manifest lies; files of a repo keep their paths below it. `key` names the model,
     `artifact_key` what its manifest asks for, and `record_path` is the file that says a fetch for it is
-    unfinished. What is chosen among quantizations has to fit `ram_bytes` and `gpu_bytes` (a part of the former
-    where `is_gpu_in_ram`) with the `MEMORY_SETTINGS`, which are the manifest's, None where it is silent.
-    `defaults_path` is where the defaults go that the repo has for its model. The hub's token comes in the
-    environment, never in here.
+    unfinished. What is chosen among quantizations has to fit `ram_bytes` and `gpu_bytes` (where
+    `is_gpu_in_ram`, a part of the former) with the `MEMORY_SETTINGS`, which are the manifest's, None where it is
+    silent. `defaults_path` is where the defaults go that the repo has for its model. The hub's token comes in
+    the environment, never in here.
     """
 
     key: str

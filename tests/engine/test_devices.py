@@ -77,6 +77,6 @@ def test_this_machine_is_asked_and_agrees_with_llama_cpp() -> None:
     found = devices.gpus()
     assert bool(found) is bool(llama_cpp.llama_supports_gpu_offload())
     for device in found:
-        assert 0 < device.total_bytes
+        assert device.total_bytes > 0
         assert device.free_bytes <= device.total_bytes
         assert device.backend in devices.backends()
