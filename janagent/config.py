@@ -69,6 +69,11 @@ def parse_size(value: Any) -> Any:
     return int(float(match[1]) * _SIZE_UNITS[match[2]])
 
 
+def _size_or_nothing(value: Any) -> Any:
+    size = parse_size(value)
+    return 0 if size is None else size
+
+
 def _unset_when_empty(value: Any) -> Any:
     return None if isinstance(value, str) and not value.strip() else value
 
@@ -138,6 +143,7 @@ OptionalPath = Annotated[Path | None, BeforeValidator(_absolute)]
 Size = Annotated[Annotated[int, Field(gt=0)], BeforeValidator(parse_size)]
 OptionalSize = Annotated[Annotated[int, Field(gt=0)] | None, BeforeValidator(parse_size)]
 OptionalGpuSize = Annotated[Annotated[int, Field(ge=0)] | None, BeforeValidator(parse_size)]
+SizeOrNothing = Annotated[Annotated[int, Field(ge=0)], BeforeValidator(_size_or_nothing)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Hosts = Annotated[
     tuple[Annotated[str, BeforeValidator(_allowed_host)], ...], NoDecode, BeforeValidator(_words)
@@ -174,6 +180,9 @@ class Settings(BaseSettings):
     gpu_memory_budget: OptionalGpuSize = Field(
         None, description="bytes of GPU memory that loaded models may use; 0: no GPU; none: what is free"
     )
+    prompt_cache: SizeOrNothing = Field(
+        2_000_000_000, description="bytes that an engine may keep finished conversations in; 0: none"
+    )
     idle_unload_s: Seconds = Field(
         900, description="unload a model after so long without a request; 0: never"
     )
@@ -199,6 +208,11 @@ class Settings(BaseSettings):
 
     notifications: bool = Field(True, description="desktop notifications from the tray")
     uploads: bool = Field(True, description="models may be added through the dashboard")
+    picture_urls: bool = Field(False, description="fetch pictures that a request names by their http address")
+    picture_urls_private: bool = Field(
+        False, description="such addresses may be of this machine and its network"
+    )
+    max_picture_bytes: Size = Field(20 * 2**20, description="largest picture or sound in a request")
     max_body_bytes: Size = Field(64 * 2**20, description="largest request body")
     log_level: LogLevel = Field(LogLevel.INFO, description="debug, info, warning or error")
 

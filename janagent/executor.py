@@ -21,6 +21,7 @@ from janagent.children.exits import ExitKind as ChildExit
 from janagent.children.logs import LogRing
 from janagent.children.pool import EnginePool
 from janagent.children.spawn import Child
+from janagent.config import Settings
 from janagent.core import events as ev
 from janagent.core.actions import (
     DiscardFetch,
@@ -33,6 +34,7 @@ from janagent.core.actions import (
 )
 from janagent.fetchers import Fetchers
 from janagent.folder import brought
+from janagent.folder.adapters import scale_of
 from janagent.folder.entry import ModelEntry, Role
 from janagent.folder.listing import parent
 from janagent.folder.records import discard
@@ -94,6 +96,8 @@ class Executor:
         post: Callable[[ev.Event], None],
         logs_of: Callable[[str], LogRing],
         queue_limit: int,
+        media: wire.MediaRules,
+        prompt_cache_bytes: int,
         fetchers: Fetchers,
         remotes: Remotes,
         gpus_seen: Callable[[int, Sequence[int]], None] = lambda _engine, _free_bytes: None,
@@ -108,6 +112,8 @@ class Executor:
         self._post = post
         self._logs_of = logs_of
         self._queue_limit = queue_limit
+        self._media = media
+        self._prompt_cache_bytes = prompt_cache_bytes
         self._running: dict[int, Running] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._totals = Totals()
@@ -205,7 +211,13 @@ class Executor:
     async def _live(self, running: Running) -> ev.EngineExited:
         """Spawn, follow the status pipe, wait for the end: the whole life of one engine process."""
         action = running.action
-        spec = engine_spec(action, running.socket_path, queue_limit=self._queue_limit)
+        spec = engine_spec(
+            action,
+            running.socket_path,
+            media=self._media,
+            queue_limit=self._queue_limit,
+            prompt_cache_bytes=self._prompt_cache_bytes,
+        )
         log.info("starting engine %d for %s", action.engine, action.entry.id)
         logs = self._logs_of(action.entry.key)
         logs.add(f"janagent: starting engine {action.engine} for {spec.model_path}")
@@ -303,13 +315,25 @@ class Executor:
         remove_empty_folders(self._models / parent(action.key), models=self._models)  # its parts kept it
 
 
-def engine_spec(action: StartEngine, socket_path: Path, *, queue_limit: int) -> wire.EngineSpec:
+def engine_spec(
+    action: StartEngine,
+    socket_path: Path,
+    *,
+    media: wire.MediaRules,
+    queue_limit: int,
+    prompt_cache_bytes: int,
+) -> wire.EngineSpec:
     """What a worker is told, from a plan and the files it is about."""
     plan, init = action.plan, action.plan.init
     return wire.EngineSpec(
         socket_path=str(socket_path),
         model_path=str(_file(action.entry, Role.MODEL)),
         projector_path=_optional(_file(action.entry, Role.PROJECTOR)),
+        adapters=tuple(
+            wire.Adapter(path=str(b.real_path), scale=scale_of(init.lora_scale, b.path))
+            for b in action.entry.binaries
+            if b.role is Role.ADAPTER
+        ),
         model_id=action.entry.id,
         ctx_len=plan.ctx_len,
         n_parallel=plan.n_parallel,
@@ -324,7 +348,20 @@ def engine_spec(action: StartEngine, socket_path: Path, *, queue_limit: int) -> 
         user_prompt=init.user_prompt,
         ai_prompt=init.ai_prompt,
         embedding=init.embedding is not False,
+        context_shift=init.context_shift is True,
+        media=media,
+        has_classifier=action.entry.header is None or action.entry.header.has_classifier,
         queue_limit=queue_limit,
+        prompt_cache_bytes=prompt_cache_bytes,
+    )
+
+
+def media_rules(settings: Settings) -> wire.MediaRules:
+    """What the settings say of pictures and sounds."""
+    return wire.MediaRules(
+        urls=settings.picture_urls,
+        private_urls=settings.picture_urls_private,
+        max_bytes=settings.max_picture_bytes,
     )
 
 

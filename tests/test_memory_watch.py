@@ -6,7 +6,8 @@ from typing import Any
 
 import psutil
 
-from janagent.children.machine import GB, Gpu
+from janagent.children.facts import GB
+from janagent.children.machine import Gpu
 from janagent.config import Settings
 from janagent.memory_watch import MemoryWatch
 

@@ -12,8 +12,15 @@ import pytest
 from tests.daemons import Daemon, until
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
-TOUR = README.partition("## Three minutes")[2].partition("\n## ")[0]
-BLOCKS = re.findall(r"^```(sh|python)\n(.*?)^```", TOUR, re.DOTALL | re.MULTILINE)
+
+
+def blocks(chapter: str) -> list[tuple[str, str]]:
+    """(language, text) of what a chapter has people type."""
+    text = README.partition(f"\n## {chapter}\n")[2].partition("\n## ")[0]
+    return re.findall(r"^```(sh|python)\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+BLOCKS = blocks("Three minutes")
 
 
 @pytest.fixture
@@ -71,3 +78,10 @@ def test_the_tour_works_as_written(served: Daemon) -> None:
     assert "ctx_len" in error["message"]
     run(served, *delete)
     served.wait_state("tour", "")
+
+
+def test_other_programs_are_pointed_here_as_written(served: Daemon) -> None:
+    langchain, llm = blocks("Other programs")
+    said = run(served, *langchain)
+    assert int(said.split()[-1]) > 100, "the length of a vector comes last"
+    assert len(run(served, *llm).strip()) > 5

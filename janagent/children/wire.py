@@ -35,6 +35,24 @@ class Wire(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class MediaRules(Wire):
+    """Where pictures and sounds of requests may come from, and how large each may be.
+
+    A `data:` URL always may. `private_urls` are those of this machine and its network.
+    """
+
+    urls: bool = False
+    private_urls: bool = False
+    max_bytes: int = Field(default=20 * 2**20, ge=1)
+
+
+class Adapter(Wire):
+    """A LoRA adapter to apply to the model."""
+
+    path: str
+    scale: float = 1.0
+
+
 class EngineSpec(Wire):
     """Everything a worker needs to load one model and serve it on `socket_path`.
 
@@ -42,12 +60,15 @@ class EngineSpec(Wire):
     conversation; the KV cache is made for `n_parallel` of them. `gpu_bytes` is what `ngl` layers are reckoned
     to take of GPU memory. `None` in a prompt piece means not set.
     A reader that takes no byte for `reader_stall_s` is cut; the daemon, which sees the client itself, cuts
-    long before that.
+    long before that. `prompt_cache_bytes` is what finished conversations may take beside the KV cache, as
+    long as nobody else needs that memory. `has_classifier` is False for a model whose header says that it
+    ranks, but whose file lacks the head that would give the scores.
     """
 
     socket_path: str
     model_path: str
     projector_path: str | None = None
+    adapters: tuple[Adapter, ...] = ()
     model_id: str
     ctx_len: int = Field(ge=1)
     n_parallel: int = Field(ge=1)
@@ -62,7 +83,11 @@ class EngineSpec(Wire):
     user_prompt: str | None = None
     ai_prompt: str | None = None
     embedding: bool = True
+    context_shift: bool = False
+    media: MediaRules = MediaRules()
+    has_classifier: bool = True
     queue_limit: int = Field(default=256, ge=0)
+    prompt_cache_bytes: int = Field(default=2_000_000_000, ge=0)
     reader_stall_s: float = Field(default=600.0, gt=0)
 
 
@@ -72,9 +97,9 @@ class FetchSpec(Wire):
     `folder` is where the manifest lies; files of a repo keep their paths below it. `key` names the model,
     `artifact_key` what its manifest asks for, and `record_path` is the file that says a fetch for it is
     unfinished. What is chosen among quantizations has to fit `ram_bytes` and `gpu_bytes` (where
-    `is_gpu_in_ram`, a part of the former) with the `MEMORY_SETTINGS`, which are the manifest's, None where it is
-    silent. `defaults_path` is where the defaults go that the repo has for its model. The hub's token comes in
-    the environment, never in here.
+    `is_gpu_in_ram`, a part of the former) with the `MEMORY_SETTINGS`, which are the manifest's, None where it
+    is silent. `defaults_path` is where the defaults go that the repo has for its model. The hub's token comes
+    in the environment, never in here.
     """
 
     key: str

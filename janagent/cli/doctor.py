@@ -92,7 +92,7 @@ def examine(root: Path | None, config: Path | None) -> Iterator[Check]:
 
 def check_python() -> Check:
     """The interpreter and the machine."""
-    from janagent.children.machine import usable_cores
+    from janagent.children.facts import usable_cores
 
     machine = f"{platform.system()} {platform.machine()}, cores for models: {usable_cores()}"
     told = f"janagent {__version__}, Python {platform.python_version()}, {machine}"

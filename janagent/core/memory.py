@@ -7,8 +7,8 @@ people.
 from dataclasses import dataclass, field
 
 from janagent.core.faults import Refusal
-from janagent.folder.entry import ModelEntry, Role
-from janagent.folder.estimate import GB, Budget, Fitted, fitted
+from janagent.folder.entry import ModelEntry
+from janagent.folder.estimate import GB, Budget, Fitted, fitted, media_bytes
 from janagent.folder.parameters import InitParameters
 
 __all__ = ["GB", "Budget", "Plan", "fit", "too_large"]
@@ -35,8 +35,8 @@ def fit(entry: ModelEntry, init: InitParameters, *, key: str, budget: Budget) ->
 
     Raises Refusal `insufficient_memory` with the figures when it cannot fit even alone.
     """
-    weights = sum(b.size_bytes for b in entry.binaries if b.role is not Role.ADAPTER)
-    found = fitted(weights, entry.header, init, budget=budget)
+    media = media_bytes(entry.projector)
+    found = fitted(entry.size_bytes, entry.header, init, budget=budget, media=media)
     if not found.is_fitting:
         raise too_large(entry, found, budget)
     warnings: list[str] = []

@@ -17,8 +17,10 @@ from janagent.engine.context import Context, ContextOptions, Decoded, open_conte
 from janagent.engine.model import LoadError, Model, Tokens
 from janagent.engine.work import QueueFull
 
-_N_SEQUENCES = 8
+_N_SEQUENCES = 32
+"""Inputs in one batch: short ones fill it only together."""
 _LOGITS_BYTES = 64 << 20
+"""llama.cpp keeps room for the logits of every token of a batch, also where a model has none."""
 
 MEAN, CLS, LAST, RANK = (
     llama_cpp.LLAMA_POOLING_TYPE_MEAN,
@@ -36,7 +38,7 @@ class EmbeddingError(Exception):
 
 @dataclass(eq=False, kw_only=True)
 class Job:
-    """The inputs of one request; `vectors` fills up as they are done."""
+    """The inputs of one request; `vectors` fills up as they are done: embeddings of length 1, or scores."""
 
     inputs: list[Tokens]
     done: asyncio.Future[None]
@@ -64,15 +66,21 @@ class Embedder:
     `submit` and `cancel` are called on the loop, `step` on the decode thread.
     """
 
-    def __init__(self, model: Model, *, ctx_len: int, n_threads: int, queue_limit: int) -> None:
+    def __init__(
+        self, model: Model, *, ctx_len: int, n_threads: int, queue_limit: int, has_memory: bool
+    ) -> None:
+        """`has_memory`: llama.cpp keeps a cache for this model; for what sees both ways along a text it has
+        none, and not every such header says `causal`."""
         architecture = model.metadata("general.architecture") or ""
         self._model = model
         self._n_threads = n_threads
         self._queue_limit = queue_limit
-        self._is_causal = model.metadata(f"{architecture}.attention.causal") != "false"
+        self._is_causal = has_memory and model.metadata(f"{architecture}.attention.causal") != "false"
         pooling = model.metadata(f"{architecture}.pooling_type") or ""
         self.pooling: int = int(pooling) if pooling.isdigit() and int(pooling) else MEAN
         self.limit = ctx_len if self._is_causal else min(ctx_len, model.n_ctx_train)
+        self._is_pooled = self.pooling == RANK or not self._is_causal
+        self._affordable = max(64, min(512, _LOGITS_BYTES // (4 * model.n_vocab)))
         self._context: Context | None = None
         self._waiting: collections.deque[Job] = collections.deque()
         self._running: dict[int, _Running] = {}
@@ -107,8 +115,7 @@ class Embedder:
 
     def _open(self) -> Context:
         if self._context is None:
-            affordable = _LOGITS_BYTES // (4 * self._model.n_vocab)
-            n_batch = max(64, min(512, affordable)) if self._is_causal else self.limit
+            n_batch = min(self._affordable, self.limit) if self._is_causal else self.limit
             self._context = open_context(
                 self._model,
                 ContextOptions(
@@ -117,7 +124,7 @@ class Embedder:
                     n_seq_max=_N_SEQUENCES,
                     n_threads=self._n_threads,
                     embeddings=True,
-                    pooling_type=llama_cpp.LLAMA_POOLING_TYPE_NONE if self._is_causal else self.pooling,
+                    pooling_type=self.pooling if self._is_pooled else llama_cpp.LLAMA_POOLING_TYPE_NONE,
                 ),
             )
         return self._context
@@ -126,12 +133,14 @@ class Embedder:
         """Start inputs, one of each job in turn, while sequences and cache have room for them whole."""
         for seq_id in [s for s, running in self._running.items() if running.job.cancelled]:
             self._end(context, seq_id)
-        room = self.limit - sum(running.tokens.size for running in self._running.values())
+        # One that needs more than a batch may hold goes alone.
+        most = self.limit if self._is_causal else min(self.limit, self._affordable)
+        room = most - sum(running.tokens.size for running in self._running.values())
         while self._waiting and len(self._running) < _N_SEQUENCES:
             job = self._waiting[0]
             if not job.cancelled:
                 tokens = job.inputs[job.n_started]
-                if tokens.size > room:
+                if tokens.size > room and self._running:
                     return
                 seq_id = next(s for s in range(_N_SEQUENCES) if s not in self._running)
                 self._running[seq_id] = _Running(job=job, index=job.n_started, tokens=tokens)
@@ -161,8 +170,10 @@ class Embedder:
         is_first = running.n_past == 0
         running.n_past += running.n_pending
         is_last = running.n_past == running.tokens.size
-        if not self._is_causal:
-            self._finish(context, seq_id, context.sequence_embedding(seq_id).copy())
+        if self._is_pooled:
+            if is_last:
+                n_scores = self._model.n_scores if self.pooling == RANK else None
+                self._finish(context, seq_id, context.sequence_embedding(seq_id, size=n_scores))
             return
         rows = context.embeddings(running.first_row, running.n_pending)
         if self.pooling == CLS and is_first:
@@ -179,7 +190,8 @@ class Embedder:
     def _finish(self, context: Context, seq_id: int, vector: npt.NDArray[np.floating]) -> None:
         running = self._running[seq_id]
         job = running.job
-        job.vectors[running.index] = normalised(vector)
+        done = vector.astype(np.float32) if self.pooling == RANK else normalised(vector)
+        job.vectors[running.index] = done
         self._end(context, seq_id)
         if len(job.vectors) == len(job.inputs):
             self._tell(job, None)

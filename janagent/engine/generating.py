@@ -17,7 +17,8 @@ from janagent.engine.answers import DONE, ChunkWriter, Envelope, Usage, error_ev
 from janagent.engine.calls import AnswerReader, Style, Thinking
 from janagent.engine.delivery import Collected, Streamed
 from janagent.engine.faults import RequestError
-from janagent.engine.model import Model, Tokens
+from janagent.engine.media import Prompt
+from janagent.engine.model import Model
 from janagent.engine.replies import clean, json_reply, queue_full
 from janagent.engine.requests import MAX_ANSWERS, SamplingBody
 from janagent.engine.sampling import Sampling
@@ -48,12 +49,14 @@ class Wanted:
     """
 
     body: SamplingBody
-    prompts: Sequence[Tokens]
+    prompts: Sequence[Prompt]
     is_chat: bool
     limit: int | None
     top_logprobs: int | None
     stops: Sequence[str] = ()
     echoed: Sequence[str] = ()
+    n_keep: int | None = None
+    """Tokens of the prompt that stay when the context shifts; None: it does not."""
     forced: Mapping[str, Any] | None = None
     """The schema of calls that have to be made."""
     style: Style | None = None
@@ -185,8 +188,10 @@ class Generator:
         stops = (*(body.stop or ()), *wanted.stops)
         return [
             Generation(
-                prompt=prompt,
-                max_tokens=self._room(prompt, wanted.limit),
+                prompt=prompt.tokens,
+                media=prompt.media,
+                n_keep=wanted.n_keep,
+                max_tokens=self._room(prompt, wanted),
                 sampling=_for_choice(sampling, choice),
                 text=TextStream(stops),
                 receive=functools.partial(delivery.receive, position * n + choice),
@@ -209,9 +214,11 @@ class Generator:
         except QueueFull as error:
             raise queue_full(error) from error
 
-    def _room(self, prompt: Tokens, limit: int | None) -> int:
-        room = self._ctx_len - prompt.size
-        return room if limit is None else min(limit, room)
+    def _room(self, prompt: Prompt, wanted: Wanted) -> int:
+        if wanted.n_keep is not None:
+            return self._ctx_len if wanted.limit is None else wanted.limit
+        room = self._ctx_len - prompt.tokens.size
+        return room if wanted.limit is None else min(wanted.limit, room)
 
     def _sampling(self, body: SamplingBody, *, may_go_on: bool) -> Sampling:
         """`may_go_on`: no wanted shape says where the end is."""
@@ -253,7 +260,7 @@ def _logit_bias(given: Mapping[str, float], *, n_vocab: int) -> dict[int, float]
 
 def _usage(wanted: Wanted, generations: Sequence[Generation]) -> Usage:
     return Usage(
-        prompt=sum(prompt.size for prompt in wanted.prompts),
+        prompt=sum(prompt.tokens.size for prompt in wanted.prompts),
         completion=sum(generation.n_generated for generation in generations),
         cached=min((generation.n_cached for generation in generations), default=0),
     )

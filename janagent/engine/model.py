@@ -1,13 +1,13 @@
 """The weights and the vocabulary: loading, tokenising, token texts and what the GGUF says about itself.
 
-Raw llama_cpp calls live here, in `context`, `sampling` and `llama_log`, and nowhere else. The vocabulary
-calls are safe from any thread; the weights are only read once loaded.
+Raw llama_cpp calls live here, in `adapters`, `context`, `sampling` and `llama_log`, and nowhere else. The
+vocabulary calls are safe from any thread; the weights are only read once loaded.
 """
 
 import ctypes
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import llama_cpp
 import numpy as np
@@ -22,6 +22,14 @@ class LoadError(Exception):
     """llama.cpp could not load the model or make a context. The reason is in the engine's log."""
 
 
+class PairMarks(NamedTuple):
+    """Tokens before, between and after two texts."""
+
+    before: Tokens
+    between: Tokens
+    after: Tokens
+
+
 class Model:
     """A loaded GGUF. Make one with `load_model`; it lives until the process ends."""
 
@@ -30,10 +38,14 @@ class Model:
         self.vocab: Any = llama_cpp.llama_model_get_vocab(handle)
         self.n_vocab: int = llama_cpp.llama_vocab_n_tokens(self.vocab)
         self.n_embd: int = llama_cpp.llama_model_n_embd_out(handle)
+        self.n_scores: int = llama_cpp.llama_model_n_cls_out(handle)
+        """Of a model that ranks: how many its classifier head gives."""
         self.n_ctx_train: int = llama_cpp.llama_model_n_ctx_train(handle)
         self.bos: int = llama_cpp.llama_vocab_bos(self.vocab)
         self.eos: int = llama_cpp.llama_vocab_eos(self.vocab)
         self.adds_bos: bool = llama_cpp.llama_vocab_get_add_bos(self.vocab)
+        self.adapters: list[tuple[Any, float]] = []
+        """Handle and scale of each LoRA adapter; `adapters` fills it before the first context is made."""
         self._pieces: list[bytes | None] = [None] * self.n_vocab
 
     def piece(self, token: int) -> bytes:
@@ -62,6 +74,26 @@ class Model:
             llama_cpp.llama_vocab_fim_mid(self.vocab),
         )
         return tokens if min(tokens) >= 0 else None
+
+    @functools.cached_property
+    def pair_marks(self) -> PairMarks:
+        """What stands around two texts that are one input.
+
+        `[CLS] a [SEP] b [SEP]` of BERT, `<s> a </s></s> b </s>` of RoBERTa. A tokenizer without an end mark
+        of its own closes the second text with the separator, as it does a single text.
+        """
+        eos = self.eos if self.eos >= 0 else llama_cpp.llama_vocab_sep(self.vocab)
+        sep = llama_cpp.llama_vocab_sep(self.vocab) if llama_cpp.llama_vocab_get_add_sep(self.vocab) else -1
+        end = eos if llama_cpp.llama_vocab_get_add_eos(self.vocab) else -1
+
+        def marks(*tokens: int) -> Tokens:
+            return np.array([token for token in tokens if token >= 0], dtype=np.int32)
+
+        return PairMarks(
+            before=marks(self.bos if self.adds_bos else -1),
+            between=marks(end, sep),
+            after=marks(end if end >= 0 else sep),
+        )
 
     def tokenize(self, text: str, *, special: bool, add_special: bool = False) -> Tokens:
         """`text` as tokens. `special` reads control tokens written in it.

@@ -33,6 +33,10 @@ CHATML = (
 )
 
 
+#: stands for a message's text when a template is asked how it wants it
+_PROBE = "the text of a message"
+
+
 class PromptError(Exception):
     """The messages cannot be rendered.
 
@@ -83,9 +87,25 @@ class Template:
     def __init__(self, template: jinja2.Template, *, bos: str, eos: str) -> None:
         self._template = template
         self._tokens = {"bos_token": bos, "eos_token": eos}
+        self._wants_parts = not self._shows(_PROBE) and self._shows([{"type": "text", "text": _PROBE}])
+
+    def _shows(self, content: Any) -> bool:
+        """Whether the text of a message written so is in the prompt."""
+        try:
+            return _PROBE in self._render([{"role": "user", "content": content}], None)
+        except PromptError:
+            return False
 
     def render(self, messages: Sequence[Message], *, extra: Mapping[str, Any] | None = None) -> str:
-        """The prompt, ready for the assistant's turn. Raises PromptError with the template's own words."""
+        """The prompt, ready for the assistant's turn. Raises PromptError with the template's own words.
+
+        Contents are strings; a template that only takes lists of parts gets them as such.
+        """
+        if self._wants_parts:
+            messages = [{**m, "content": [{"type": "text", "text": m["content"]}]} for m in messages]
+        return self._render(messages, extra)
+
+    def _render(self, messages: Sequence[Message], extra: Mapping[str, Any] | None) -> str:
         values: dict[str, Any] = {
             "messages": messages,
             "tools": None,

@@ -1,4 +1,4 @@
-"""The bodies of the three OpenAI calls: parsing, ranges, and errors that name the field.
+"""The bodies of the three OpenAI calls and of `rerank`: parsing, ranges, and errors that name the field.
 
 Unknown fields are ignored and null means unset, as OpenAI's API has it. Fields this engine does not offer are
 refused rather than silently dropped where dropping them would change the answer.
@@ -9,9 +9,10 @@ import json
 from typing import Annotated, Any, Literal, TypeVar
 
 import pydantic
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, StringConstraints
 
 from janagent.engine.faults import RequestError, unsupported
+from janagent.engine.parts import Marks, Mixed, read_content
 
 MAX_STOPS = 16
 MAX_ANSWERS = 128
@@ -42,22 +43,6 @@ def _stops(value: Any) -> Any:
 
 def _unlimited(value: Any) -> Any:
     return None if value == -1 and not isinstance(value, bool) else value
-
-
-def _joined_parts(value: Any) -> Any:
-    """Message content as one string; a list of parts is allowed as long as all are text."""
-    if not isinstance(value, list):
-        return value
-    texts = []
-    for part in value:
-        if not isinstance(part, dict) or not isinstance(part.get("type"), str):
-            raise ValueError("a content part must be an object with a type")
-        if part["type"] not in ("text", "input_text"):
-            raise ValueError(f"this model takes text only, not {part['type']}")
-        if not isinstance(part.get("text"), str):
-            raise ValueError("a text part must have a text")
-        texts.append(part["text"])
-    return "\n".join(texts)
 
 
 class Body(BaseModel):
@@ -103,12 +88,16 @@ class ChatMessage(BaseModel):
     model_config = ConfigDict(strict=True, extra="allow", frozen=True)
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: Annotated[str | None, BeforeValidator(_joined_parts)] = None
+    content: Annotated[str | InstanceOf[Mixed] | None, BeforeValidator(read_content)] = None
 
-    def for_template(self) -> dict[str, Any]:
-        """The message as templates expect it: content is a string, unset fields are absent."""
+    def for_template(self, marks: Marks) -> dict[str, Any]:
+        """The message as templates expect it: content is a string, unset fields are absent.
+
+        Where it has media, they get `marks`.
+        """
         given = {name: value for name, value in (self.model_extra or {}).items() if value is not None}
-        return {"role": self.role, "content": self.content or "", **given}
+        content = marks.text_of(self.content) if isinstance(self.content, Mixed) else self.content
+        return {"role": self.role, "content": content or "", **given}
 
 
 class ChatBody(SamplingBody):
@@ -139,6 +128,29 @@ class EmbeddingBody(Body):
     input: Prompts
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: int | None = Field(default=None, ge=1)
+
+
+class Document(BaseModel):
+    """A text to rank, with whatever else its owner keeps beside it."""
+
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
+
+    text: str
+
+
+def _document(value: Any) -> Any:
+    return {"text": value} if isinstance(value, str) else value
+
+
+class RerankBody(Body):
+    """POST /v1/rerank, as Jina's and Cohere's APIs have it."""
+
+    query: str
+    documents: Annotated[list[Annotated[Document, BeforeValidator(_document)]], Field(fail_fast=True)]
+    top_n: int | None = Field(default=None, ge=1)
+    return_documents: bool | None = None
+    max_tokens_per_doc: int | None = Field(default=None, ge=1)
+    raw_scores: bool | None = None
 
 
 AnyBody = TypeVar("AnyBody", bound=Body)

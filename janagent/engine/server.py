@@ -1,7 +1,7 @@
-"""The worker's HTTP: OpenAI's three calls and a health check on a Unix socket.
+"""The worker's HTTP: OpenAI's three calls, `rerank` and a health check on a Unix socket.
 
-Reads bodies and says what is wanted; `generating` and `vectors` do it. The daemon's proxy is the only
-client meant.
+Reads bodies and says what is wanted; `generating`, `vectors` and `ranking` do it. The daemon's
+proxy is the only client meant.
 """
 
 import functools
@@ -9,15 +9,19 @@ import functools
 from aiohttp import web
 
 from janagent.engine.calls import Style
+from janagent.engine.conversation import Conversation, Shift
 from janagent.engine.faults import RequestError, context_exceeded, unsupported
 from janagent.engine.generating import Generator, Wanted
-from janagent.engine.model import Model, Tokens
-from janagent.engine.prompt import ChatPrompt, PromptError
+from janagent.engine.media import Prompt
+from janagent.engine.model import Model
+from janagent.engine.prompt import ChatPrompt
+from janagent.engine.ranking import Ranking
 from janagent.engine.replies import errors, json_reply
 from janagent.engine.requests import ChatBody, CompletionBody, read_body
 from janagent.engine.scheduler import Scheduler
-from janagent.engine.tokenizing import chat_tokens, each, prompt_tokens
-from janagent.engine.tools import Toolbox, toolbox_of
+from janagent.engine.senses import Senses
+from janagent.engine.tokenizing import each, prompt_tokens
+from janagent.engine.tools import toolbox_of
 from janagent.engine.vectors import Vectors
 
 _MAX_BODY_BYTES = 64 << 20
@@ -33,16 +37,22 @@ class Server:
         scheduler: Scheduler,
         generator: Generator,
         vectors: Vectors,
+        ranking: Ranking,
         chat_prompt: ChatPrompt,
+        senses: Senses,
         ctx_len: int,
+        shift: Shift,
         can_generate: bool,
     ) -> None:
         self._model = model
         self._scheduler = scheduler
         self._generator = generator
         self._vectors = vectors
+        self._ranking = ranking
         self._chat_prompt = chat_prompt
+        self._conversation = Conversation(model, chat_prompt, senses, ctx_len=ctx_len, shift=shift)
         self._ctx_len = ctx_len
+        self._shift = shift
         self._can_generate = can_generate
 
     def application(self) -> web.Application:
@@ -51,6 +61,7 @@ class Server:
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_post("/v1/completions", self._complete)
         app.router.add_post("/v1/embeddings", self._vectors.answer)
+        app.router.add_post("/v1/rerank", self._ranking.answer)
         app.router.add_get("/health", self._health)
         return app
 
@@ -72,15 +83,16 @@ class Server:
             )
         may_call_several = body.parallel_tool_calls is not False
         toolbox = toolbox_of(body.tools or (), body.tool_choice, may_call_several=may_call_several)
-        text = self._chat_text(body, toolbox)
+        text, prompt, n_keep = await self._conversation.read(body, toolbox)
         family = self._chat_prompt.family
         forced = toolbox.forcing_schema() if toolbox is not None else None
         thinking = family.thinking_after(text) if forced is None else None
         style = None if toolbox is None else Style.FORCED if forced is not None else family.style
         wanted = Wanted(
             body=body,
-            prompts=[self._fitting(await chat_tokens(self._model, text), param="messages")],
+            prompts=[prompt],
             is_chat=True,
+            n_keep=n_keep,
             limit=limit,
             top_logprobs=(body.top_logprobs or 0) if body.logprobs else None,
             stops=self._chat_prompt.stops,
@@ -101,13 +113,6 @@ class Server:
                 found[int(tokens[0])] = mark.encode()
         return found
 
-    def _chat_text(self, body: ChatBody, toolbox: Toolbox | None) -> str:
-        try:
-            messages = [message.for_template() for message in body.messages]
-            return self._chat_prompt.render(messages, toolbox=toolbox, extra=body.chat_template_kwargs)
-        except PromptError as error:
-            raise RequestError(str(error), param="messages", code="template_error") from error
-
     async def _complete(self, request: web.Request) -> web.StreamResponse:
         body = await read_body(await request.read(), CompletionBody)
         self._require_generation()
@@ -117,7 +122,7 @@ class Server:
         if not items:
             raise RequestError("prompt: must not be empty", param="prompt", code="invalid_value")
         prompts = [
-            self._fitting(await prompt_tokens(self._model, item, suffix=body.suffix), param="prompt")
+            self._fitting(Prompt(await prompt_tokens(self._model, item, suffix=body.suffix)))
             for item in items
         ]
         echoed = []
@@ -129,6 +134,7 @@ class Server:
             prompts=prompts,
             is_chat=False,
             limit=body.max_tokens,
+            n_keep=int(self._model.adds_bos) if self._shift is Shift.ALL else None,
             top_logprobs=body.logprobs,
             echoed=echoed,
         )
@@ -137,10 +143,11 @@ class Server:
     def _require_generation(self) -> None:
         if not self._can_generate:
             raise RequestError(
-                "this model makes embeddings only; use /v1/embeddings", code="model_not_generative"
+                "this model writes no text; use /v1/embeddings, or /v1/rerank of a model that ranks",
+                code="model_not_generative",
             )
 
-    def _fitting(self, tokens: Tokens, *, param: str) -> Tokens:
-        if tokens.size >= self._ctx_len:
-            raise context_exceeded(tokens.size, self._ctx_len, param=param)
-        return tokens
+    def _fitting(self, prompt: Prompt) -> Prompt:
+        if prompt.tokens.size >= self._ctx_len:
+            raise context_exceeded(prompt.tokens.size, self._ctx_len, param="prompt")
+        return prompt

@@ -26,6 +26,12 @@ _KEPT = 32
 """Shapes that stay compiled, the one unused for longest going first."""
 _WHITESPACE = r"( |\n[ \t]{0,20})?"
 """Between JSON's tokens: as models write it, and never without end."""
+_SCHEMAS_BY_NAME = ("properties", "$defs", "definitions")
+_BRANCHES = ("anyOf", "oneOf")
+_OPEN = frozenset(
+    {*_BRANCHES, "$ref", "if", "not", "additionalProperties", "patternProperties", "unevaluatedProperties"}
+)
+"""Keywords that speak of properties beyond those of the object's own list."""
 _JSON_OPTIONS: Any = {"whitespace_pattern": _WHITESPACE}
 
 
@@ -34,8 +40,35 @@ class ShapeError(Exception):
 
 
 def json_shape(schema: Mapping[str, Any] | bool) -> str:
-    """The grammar of JSON that fits `schema`."""
-    return str(LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=_JSON_OPTIONS))
+    """The grammar of JSON that fits `schema`, and has nothing that `schema` does not declare."""
+    # What is put together of several schemas needs each of them open.
+    text = json.dumps(schema)
+    text = text if '"allOf"' in text else json.dumps(closed(schema))
+    return str(LLMatcher.grammar_from_json_schema(text, overrides=_JSON_OPTIONS))
+
+
+def closed(schema: Any) -> Any:
+    """`schema` whose objects have no properties but the declared ones, unless it says so.
+
+    JSON Schema allows any, and a small model that is forced to write an object goes on inventing some until
+    its answer is cut. llama.cpp's own conversion does the same.
+    """
+    if not isinstance(schema, Mapping):
+        return schema
+    done = dict(schema)
+    for name in _SCHEMAS_BY_NAME:
+        if isinstance(inner := schema.get(name), Mapping):
+            done[name] = {one: closed(value) for one, value in inner.items()}
+    for name in _BRANCHES:
+        if isinstance(branches := schema.get(name), list) and "properties" not in schema:
+            done[name] = [closed(branch) for branch in branches]
+    if "items" in schema:
+        done["items"] = closed(schema["items"])
+    declared, required = schema.get("properties"), schema.get("required")
+    if isinstance(declared, Mapping) and _OPEN.isdisjoint(schema):
+        wants_others = isinstance(required, list) and not all(name in declared for name in required)
+        done |= {} if wants_others else {"additionalProperties": False}
+    return done
 
 
 def gbnf_shape(text: str) -> str:

@@ -15,8 +15,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from janagent.engine.context import Context
+from janagent.engine.drafts import Evidence
+from janagent.engine.media import position_of, whole_runs
+from janagent.engine.model import Tokens
+from janagent.engine.retained import Match, Retained
 from janagent.engine.sampling import open_sampler
-from janagent.engine.slots import Slot, choose_slot, common_prefix
+from janagent.engine.slots import Slot, choose_slot, common_prefix, is_worth_copying, oldest_free
 from janagent.engine.work import Generation
 
 #: steps that a gap between running answers may last: an answer that ends is often followed by the next one
@@ -27,8 +31,11 @@ _GAP_STEPS = 8
 class SlotTable:
     """`n_slots` slots of `ctx_len` tokens; `self[i]` has sequence i."""
 
-    def __init__(self, context: Context, *, n_slots: int, ctx_len: int) -> None:
+    def __init__(
+        self, context: Context, *, n_slots: int, ctx_len: int, retained: Retained | None = None
+    ) -> None:
         self._context = context
+        self._retained = Retained(0) if retained is None else retained
         self._slots = [Slot(seq_id=i, tokens=np.zeros(ctx_len + 1, dtype=np.int32)) for i in range(n_slots)]
         self._clock = 0
         self._gap_age = 0
@@ -71,11 +78,22 @@ class SlotTable:
         slot, keep, source, n_shared = choose_slot(
             self._slots, generation.prompt, may_reuse=may_reuse, may_share=self._context.can_cut
         )
+        if not self._context.can_cut and keep < slot.n_past:
+            keep = 0
+        match = self._better(generation.prompt, max(keep, n_shared)) if may_reuse else None
+        if match is not None:
+            slot, source, n_shared = oldest_free(self._slots), None, 0
+            keep = common_prefix(slot, generation.prompt) if self._context.can_cut else 0
         for waiting in self._slots:
             if waiting.source is slot:  # its last moment
                 self._take_shared(waiting, slot)
+        self._retain(slot, keep=keep)
+        if match is not None:
+            keep = self._put_back(slot, match)
+        slot.generation = generation
         self._trim(slot, keep=keep)
         slot.next_token = -1
+        slot.evidence = Evidence()
         slot.since_s = time.monotonic()
         slot.sampler = open_sampler(
             generation.sampling,
@@ -85,7 +103,6 @@ class SlotTable:
             walk=generation.walk,
             reports_logits=generation.top_logprobs is not None,
         )
-        slot.generation = generation
         slot.source, slot.n_shared = source, n_shared
         generation.n_cached = slot.n_past
         if source is not None and slot.is_source_due:
@@ -94,7 +111,10 @@ class SlotTable:
     def release(self, slot: Slot) -> float:
         """The slot's answer has ended; returns the seconds that it had the slot."""
         slot.sampler.close()
+        if slot.n_shifted:
+            self._trim(slot, keep=slot.n_kept)
         slot.generation = slot.source = None
+        slot.n_shifted = 0
         self._clock += 1
         slot.last_used = self._clock
         return time.monotonic() - slot.since_s
@@ -107,12 +127,33 @@ class SlotTable:
         active = [slot for slot in self._slots if _is_active(slot)]
         has_gap = bool(active) and active[-1].seq_id - active[0].seq_id >= len(active)
         self._gap_age = self._gap_age + 1 if has_gap else 0
-        is_copying, self._has_shared = self._has_shared, False  # until the next decode
+        is_copying = self._has_shared
+        if active:
+            self._has_shared = False  # with the decode that follows
         if self._gap_age > _GAP_STEPS and not is_copying:
             self._gap_age = 0
             if self._close_gap(active):
                 active.sort(key=lambda slot: slot.seq_id)
         return active
+
+    def shift(self, slot: Slot) -> None:
+        """Make room in a full slot: drop half of what follows the beginning that its answer keeps.
+
+        Only right before a decode, which moves the rest.
+        """
+        assert slot.generation is not None
+        n_past = slot.n_past
+        slot.n_kept = min(slot.generation.n_keep or 0, n_past // 2)
+        end = slot.n_kept + (n_past - slot.n_kept) // 2
+        self._context.shift(slot.seq_id, slot.n_kept, end)
+        n_dropped = end - slot.n_kept
+        slot.tokens[slot.n_kept : n_past - n_dropped] = slot.tokens[end:n_past].copy()
+        slot.n_past -= n_dropped
+        slot.n_shifted += n_dropped
+
+    def cut(self, slot: Slot, *, keep: int) -> None:
+        """Drop what the cache holds for a slot beyond its first `keep` tokens."""
+        self._trim(slot, keep=keep)
 
     def forget(self, slot: Slot) -> None:
         """Drop what the cache holds for a slot."""
@@ -131,8 +172,48 @@ class SlotTable:
             self._trim(slot, keep=shared)
         generation.n_cached = slot.n_past
 
+    def _better(self, prompt: Tokens, n_cached: int) -> Match | None:
+        """What is retained of `prompt`, if it is well more than the slots have."""
+        if self._has_shared:
+            return None  # a copy is under way, maybe into the very slot that would take it
+        match = self._retained.find(prompt, longer_than=n_cached)
+        is_better = match is not None and is_worth_copying(match.n_shared - n_cached, slot=self._slots[0])
+        return match if is_better else None
+
+    def _retain(self, slot: Slot, *, keep: int) -> None:
+        """Before a slot loses all but `keep` of its tokens: keep a copy, unless there is one."""
+        if self._has_shared or not is_worth_copying(slot.n_past - keep, slot=slot):
+            return
+        tokens = slot.tokens[: slot.n_past]
+        limit = self._retained.limit_bytes
+        if limit and not self._is_elsewhere(slot) and not self._retained.holds(tokens):
+            state = self._context.read_state(slot.seq_id, at_most=limit)
+            if state is not None:
+                self._retained.keep(tokens, state)
+
+    def _is_elsewhere(self, slot: Slot) -> bool:
+        """Whether another slot has all that this one has, as after a shared beginning."""
+        tokens = slot.tokens[: slot.n_past]
+        return self._context.can_cut and any(
+            other is not slot
+            and other.reusable.size >= slot.n_past
+            and np.array_equal(other.tokens[: slot.n_past], tokens)
+            for other in self._slots
+        )
+
+    def _put_back(self, slot: Slot, match: Match) -> int:
+        """Returns how many tokens of the prompt the slot then has."""
+        kept, shared = match
+        if not self._context.write_state(slot.seq_id, kept.state):
+            return 0
+        slot.tokens[:shared] = kept.tokens[:shared]
+        return shared
+
     def _trim(self, slot: Slot, *, keep: int) -> None:
-        slot.n_past = self._context.trim(slot.seq_id, keep=keep)
+        media = slot.generation.media if slot.generation is not None else ()
+        keep = whole_runs(media, keep)
+        kept = self._context.trim(slot.seq_id, keep=position_of(media, keep))
+        slot.n_past = keep if kept else 0
         slot.n_pending = 0
 
     def _close_gap(self, active: list[Slot]) -> bool:

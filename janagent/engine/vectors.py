@@ -40,23 +40,15 @@ class Vectors:
                 "embeddings are switched off for this model (embedding: false)", code="embeddings_disabled"
             )
         if embedder.pooling == RANK:
-            raise RequestError("this model ranks texts and makes no embeddings", code="embeddings_disabled")
+            raise RequestError(
+                "this model ranks texts and makes no embeddings; use /v1/rerank", code="embeddings_disabled"
+            )
         if body.dimensions is not None and body.dimensions > self._model.n_embd:
             raise RequestError(
                 f"dimensions: this model has {self._model.n_embd}", param="dimensions", code="invalid_value"
             )
         inputs = await self._inputs(body, limit=embedder.limit)
-        try:
-            job = embedder.submit(inputs)
-        except QueueFull as error:
-            raise queue_full(error) from error
-        self._wake()
-        try:
-            await job.done
-        except EmbeddingError as error:
-            raise engine_lost(str(error)) from error
-        finally:
-            embedder.cancel(job)
+        job = await computed(embedder, inputs, wake=self._wake)
         # Thousands of vectors are megabytes of digits; they are written beside the loop.
         data = await asyncio.to_thread(lambda: compact(_shown(body, job)).encode())
         return web.Response(body=data, content_type="application/json")
@@ -81,6 +73,22 @@ class Vectors:
                 )
             inputs.append(tokens)
         return inputs
+
+
+async def computed(embedder: Embedder, inputs: list[Tokens], *, wake: Callable[[], None]) -> Job:
+    """The job of `inputs`, done. Raises RequestError."""
+    try:
+        job = embedder.submit(inputs)
+    except QueueFull as error:
+        raise queue_full(error) from error
+    wake()
+    try:
+        await job.done
+    except EmbeddingError as error:
+        raise engine_lost(str(error)) from error
+    finally:
+        embedder.cancel(job)
+    return job
 
 
 def _shown(body: EmbeddingBody, job: Job) -> dict[str, Any]:

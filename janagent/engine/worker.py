@@ -15,17 +15,23 @@ import llama_cpp
 from aiohttp import web
 
 from janagent import aio
+from janagent.children import facts
 from janagent.children.lifeline import StatusPipe
 from janagent.children.wire import EngineSpec, ExitCode, Failed, GpuMemory, Loading, Ready, Stats
 from janagent.engine import devices
+from janagent.engine.adapters import AdapterError, load_adapters
 from janagent.engine.context import Context, ContextOptions, open_context
-from janagent.engine.embeddings import Embedder
+from janagent.engine.conversation import Shift
+from janagent.engine.embeddings import RANK, Embedder
 from janagent.engine.generating import Generator
 from janagent.engine.llama_log import EngineLog
 from janagent.engine.model import LoadError, Model, load_model
 from janagent.engine.prompt import make_chat_prompt
+from janagent.engine.ranking import Ranking
+from janagent.engine.retained import Retained
 from janagent.engine.sampling import default_sampling
 from janagent.engine.scheduler import Scheduler
+from janagent.engine.senses import Senses, open_senses
 from janagent.engine.server import Server
 from janagent.engine.threads import usable_cores
 from janagent.engine.vectors import Vectors
@@ -55,6 +61,22 @@ def run(spec: EngineSpec, status: StatusPipe) -> int:
     engine_log.install()
     engine_log.on_abort(_last_words(spec, status, engine_log))
     return aio.run(_Worker(spec, status, engine_log).run())
+
+
+def _shift(spec: EngineSpec, context: Context, warnings: list[str]) -> Shift:
+    if not spec.context_shift:
+        return Shift.NONE
+    if context.can_shift:
+        return Shift.ALL
+    warnings.append(
+        "context_shift: this model's memory cannot drop a part of a conversation; a chat that is too long "
+        "loses its oldest turns, but an answer ends where the context is full"
+    )
+    return Shift.TURNS
+
+
+def _spare_bytes() -> int:
+    return facts.measure().available_bytes - facts.SPARED_BYTES
 
 
 def _last_words(spec: EngineSpec, status: StatusPipe, engine_log: EngineLog) -> Callable[[str], None]:
@@ -87,22 +109,26 @@ class _Worker:
         self._stopped = loop.create_future()
         loop.add_signal_handler(signal.SIGTERM, self._terminated)
         try:
-            model, context = await asyncio.to_thread(self._load)
+            model, context, senses = await asyncio.to_thread(self._load)
         except LoadError as error:
-            words = self._log.last_errors() or str(error)
-            is_short = isinstance(error, devices.TooLittleFree) or _is_short_of_gpu(spec, words)
-            self._status.send(Failed(message=words[:2000], is_short_of_gpu=is_short))
+            words = [str(error)] if isinstance(error, AdapterError) else []
+            words += [self._log.last_errors()]
+            told = ": ".join(filter(None, words)) or str(error)
+            is_short = isinstance(error, devices.TooLittleFree) or _is_short_of_gpu(spec, told)
+            self._status.send(Failed(message=told[:2000], is_short_of_gpu=is_short))
             return ExitCode.LOAD_FAILED
+        retained = Retained(spec.prompt_cache_bytes, may_cut=context.can_cut, spare_bytes=_spare_bytes)
         scheduler = Scheduler(
             context,
             n_slots=spec.n_parallel,
             ctx_len=spec.ctx_len,
             queue_limit=spec.queue_limit,
             on_broken=self._broken,
+            retained=retained,
         )
-        embedder = self._embedder(model) if spec.embedding else None
+        embedder = self._embedder(model, context)
         scheduler.start(loop, side=embedder)
-        server, warnings = self._server(model, context, scheduler, embedder)
+        server, warnings = self._server(model, context, scheduler, embedder, senses)
         runner = web.AppRunner(
             server.application(), handler_cancellation=True, access_log=None, keepalive_timeout=_KEEPALIVE_S
         )
@@ -115,12 +141,12 @@ class _Worker:
         os.chmod(spec.socket_path, 0o600)
         self._status.is_ready = True
         self._status.send(Ready(ctx_len=spec.ctx_len, n_parallel=spec.n_parallel, warnings=warnings))
-        aio.create_task(self._report(scheduler), name="stats")
+        aio.create_task(self._report(scheduler, retained), name="stats")
         if spec.ngl:
             aio.create_task(self._report_gpus(), name="GPU memory")
         return await self._stopped
 
-    def _load(self) -> tuple[Model, Context]:
+    def _load(self) -> tuple[Model, Context, Senses]:
         spec = self._spec
         reported_s = 0.0
 
@@ -141,6 +167,7 @@ class _Worker:
         model = load_model(spec.model_path, n_gpu_layers=spec.ngl, on_progress=progressed)
         if model.is_encoder_decoder:
             raise LoadError("encoder-decoder models are not supported")
+        load_adapters(model, spec.adapters)
         context = open_context(
             model,
             ContextOptions(
@@ -152,8 +179,15 @@ class _Worker:
                 kv_type=spec.kv_type,
             ),
         )
+        senses = open_senses(
+            spec,
+            model,
+            n_threads=self._n_threads(),
+            largest_run=context.n_ubatch,
+            engine_log=self._log,
+        )
         self._status.send(Loading(progress=1.0))
-        return model, context
+        return model, context, senses
 
     def _look_at_gpus(self) -> None:
         """Tell what is free before any of it is taken. Raises TooLittleFree."""
@@ -178,14 +212,24 @@ class _Worker:
     def _n_threads(self) -> int:
         return self._spec.n_threads or usable_cores()
 
-    def _embedder(self, model: Model) -> Embedder:
+    def _embedder(self, model: Model, context: Context) -> Embedder | None:
         spec = self._spec
-        return Embedder(
-            model, ctx_len=spec.ctx_len, n_threads=self._n_threads(), queue_limit=spec.queue_limit
+        embedder = Embedder(
+            model,
+            ctx_len=spec.ctx_len,
+            n_threads=self._n_threads(),
+            queue_limit=spec.queue_limit,
+            has_memory=context.memory is not None,
         )
+        return embedder if spec.embedding or embedder.pooling == RANK else None
 
     def _server(
-        self, model: Model, context: Context, scheduler: Scheduler, embedder: Embedder | None
+        self,
+        model: Model,
+        context: Context,
+        scheduler: Scheduler,
+        embedder: Embedder | None,
+        senses: Senses,
     ) -> tuple[Server, tuple[str, ...]]:
         spec = self._spec
         chat_prompt = make_chat_prompt(
@@ -196,7 +240,7 @@ class _Worker:
             bos=model.special_text(model.bos),
             eos=model.special_text(model.eos),
         )
-        warnings = [chat_prompt.fault] if chat_prompt.fault else []
+        warnings = [*senses.warnings, *([chat_prompt.fault] if chat_prompt.fault else [])]
         if 0 < model.n_ctx_train < spec.ctx_len:
             warnings.append(
                 f"ctx_len {spec.ctx_len} is more than the {model.n_ctx_train} the model was trained on"
@@ -214,14 +258,18 @@ class _Worker:
             scheduler=scheduler,
             generator=generator,
             vectors=Vectors(embedder, model=model, wake=scheduler.wake),
+            ranking=Ranking(embedder, model=model, wake=scheduler.wake, has_classifier=spec.has_classifier),
             chat_prompt=chat_prompt,
+            senses=senses,
             ctx_len=spec.ctx_len,
+            shift=_shift(spec, context, warnings),
             can_generate=context.memory is not None,
         )
         return server, tuple(warnings)
 
-    async def _report(self, scheduler: Scheduler) -> None:
+    async def _report(self, scheduler: Scheduler, retained: Retained) -> None:
         while True:
+            retained.give_back_if_short()
             live, queued = scheduler.counts()
             self._status.send(
                 Stats(

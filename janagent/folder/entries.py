@@ -6,10 +6,11 @@ time.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from janagent.folder.adapters import misfits, unnamed
 from janagent.folder.apis import api_doubts
 from janagent.folder.contents import Look, inspection, is_open_to_others, read_json, wholeness
 from janagent.folder.defaults import Defaults, merged
@@ -22,18 +23,14 @@ from janagent.folder.gguf import Header, Inspection, Kind
 from janagent.folder.ids import Names
 from janagent.folder.listing import join
 from janagent.folder.manifest import DEFAULT, Manifest, Reading
-from janagent.folder.modelsets import Candidate, ModelSet, has_binary_suffix, stem_of
+from janagent.folder.modelsets import NOT_MODELS, Candidate, ModelSet, has_binary_suffix, stem_of
 from janagent.folder.pairing import Choice, Claim, Offer, choose, fitting_projector
 from janagent.folder.tree import SETTLE_S, File, Folder, Tree
+from janagent.folder.verdict import Verdict
 
 HOT_LOAD_AFTER_S: Final = 2.0
 """An unclaimed file may only wait for its manifest; so long it is not hot-loaded (contract, section 1)."""
 _HIDDEN_KINDS: Final = frozenset({Kind.PROJECTOR, Kind.PART, Kind.ADAPTER, Kind.VOCAB_ONLY})
-_NOT_MODELS: Final = {
-    Kind.PROJECTOR: "is a projector, not a model: name the model's own file",
-    Kind.ADAPTER: "is a LoRA adapter, not a model: name the model's own file",
-    Kind.PART: "is a later part of a split set: name its first part",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,24 +55,6 @@ class Built:
     """Binaries that its manifests claim, as paths below `models`."""
     reaches_below: bool = False
     """A manifest names files in folders below this one."""
-
-
-@dataclass(slots=True)
-class _Verdict:
-    """What became of one model's files."""
-
-    condition: Condition = Condition.COMPLETE
-    fault: Fault | None = None
-    binaries: tuple[Binary, ...] = ()
-    header: Header | None = None
-    warnings: list[str] = field(default_factory=list)
-    is_settling: bool = False
-
-    def fail(self, condition: Condition, code: str, message: str, *, is_settling: bool = False) -> None:
-        """Keep the first fault found."""
-        self.is_settling = is_settling and (self.fault is None or self.is_settling)
-        if self.fault is None:
-            self.condition, self.fault = condition, Fault(code, message)
 
 
 class Builder:
@@ -105,6 +84,7 @@ class Builder:
         self._found: dict[str, Inspection] = {}
         self._stems_here: dict[str, list[str]] = {}
         self._manifest_stems: set[str] = set()
+        self._unnamed: Mapping[str, Header | None] = {}
         self._claims: set[str] = set()
         self._again_in_s: float | None = None
 
@@ -123,6 +103,8 @@ class Builder:
             self._add_files_below()
         self._jsons.update(file.name for file in jsons)
         offer = Offer([self._candidate(name) for name in self._files], others=self._jsons)
+        named = (pattern for _, _, reading in manifests for pattern in (reading.manifest or DEFAULT).files)
+        self._unnamed = offer.adapters_but(named)
         drafts = [self._claimed_model(file, look, reading, offer) for file, look, reading in manifests]
         if not any(draft.entry.condition is Condition.INVALID for draft in drafts):
             drafts.extend(self._unclaimed_models(offer))
@@ -190,7 +172,7 @@ class Builder:
         manifest = reading.manifest or DEFAULT
         if self._defaults:
             manifest = merged(manifest, self._defaults, artifact_key(manifest))
-        verdict = _Verdict()
+        verdict = Verdict()
         if reading.fault is not None or reading.manifest is None:
             fault = reading.fault or Fault("invalid", "the file holds no JSON object")
             verdict.fail(Condition.INVALID, fault.code, fault.message)
@@ -214,10 +196,13 @@ class Builder:
     def _folder_name(self) -> str:
         return self._folder.name.rpartition("/")[2] or "models"
 
-    def _judge(self, choice: Choice, json_name: str, manifest: Manifest) -> _Verdict:
-        verdict = _Verdict(warnings=list(choice.warnings))
+    def _judge(self, choice: Choice, json_name: str, manifest: Manifest) -> Verdict:
+        verdict = Verdict(warnings=list(choice.warnings))
         if choice.model is not None:
-            self._judge_files(verdict, choice.model, choice.projector)
+            self._judge_files(verdict, choice.model, choice.projector, choice.adapters)
+            headers = {name: self._inspect(name).header for name in choice.adapters}
+            for message in misfits(headers, verdict.header, manifest.init.lora_scale):
+                verdict.fail(Condition.INVALID, "invalid", message)
             for binary in verdict.binaries:
                 self._claims.add(binary.path.partition("/")[2])
             for name in (*choice.model.names, *((choice.projector,) if choice.projector else ())):
@@ -246,13 +231,19 @@ class Builder:
 
     # Binaries
 
-    def _judge_files(self, verdict: _Verdict, model: ModelSet, projector: str | None) -> None:
+    def _judge_files(
+        self, verdict: Verdict, model: ModelSet, projector: str | None, adapters: Iterable[str] = ()
+    ) -> None:
         """Fill in binaries, header and the first fault of a model's files."""
         verdict.header = model.header
-        present = [name for name in model.names if name in self._files]
-        roles = {name: Role.MODEL if name == model.names[0] else Role.PART for name in present}
+        first, *_ = model.names
+        roles = {
+            name: Role.MODEL if name == first else Role.PART for name in model.names if name in self._files
+        }
         if projector is not None:
             roles[projector] = Role.PROJECTOR
+            verdict.projector = self._inspect(projector).header
+        roles |= dict.fromkeys(adapters, Role.ADAPTER)
         verdict.binaries = tuple(self._binary(name, role) for name, role in roles.items())
         for name in roles:
             self._judge_kind(verdict, name)
@@ -261,20 +252,20 @@ class Builder:
             verdict.fail(
                 Condition.INVALID,
                 "invalid",
-                f"{model.names[0]} is the first of {count} parts, but only a name that ends in "
+                f"{first} is the first of {count} parts, but only a name that ends in "
                 f"-00001-of-{count:05d}.gguf leads to the others: rename it",
             )
         for name in roles:
             self._judge_size(verdict, name)
         if model.absent:  # after the sizes: while a person still copies parts, none are fetched
-            message = (
-                f"incomplete: {', '.join(model.absent)} of a split set not there; put it beside the others"
-            )
+            names = ", ".join(model.absent)
+            message = f"incomplete: {names} of a split set not there; put it beside the others"
             verdict.fail(Condition.MISSING, PARTS_MISSING, message)
         if model.header is not None:
-            verdict.warnings.extend(f"{model.names[0]}: {note}" for note in model.header.notes)
+            verdict.warnings.extend(f"{first}: {note}" for note in model.header.notes)
+            verdict.warnings.extend(unnamed(self._unnamed, model.header))
 
-    def _judge_kind(self, verdict: _Verdict, name: str) -> None:
+    def _judge_kind(self, verdict: Verdict, name: str) -> None:
         found = self._inspect(name)
         if self._files[name][1].broken:
             message = f"{name} {found.message}: bring that file back, or replace the link"
@@ -284,7 +275,7 @@ class Builder:
         elif found.kind is Kind.VOCAB_ONLY:
             verdict.fail(Condition.INVALID, "invalid", f"{name} {found.message}: get the model itself")
 
-    def _judge_size(self, verdict: _Verdict, name: str) -> None:
+    def _judge_size(self, verdict: Verdict, name: str) -> None:
         folder, file = self._files[name]
         whole = wholeness(folder, file, self._inspect(name), now=self._now)
         self._wait(whole.again_in_s)
@@ -296,7 +287,7 @@ class Builder:
         found = self._inspect(name)
         if found.kind is Kind.UNREADABLE:
             return f"{found.message}: make it readable for janagent"
-        return _NOT_MODELS.get(found.kind) or found.message or "is no model"
+        return NOT_MODELS.get(found.kind) or found.message or "is no model"
 
     def _binary(self, name: str, role: Role) -> Binary:
         folder, file = self._files[name]
@@ -317,7 +308,7 @@ class Builder:
             if "/" in model.names[0] or not self._is_listed(model):
                 continue
             file = self._files[model.names[0]][1]
-            verdict = _Verdict()
+            verdict = Verdict()
             self._judge_files(verdict, model, fitting_projector(model, projectors))
             if file.unclaimed_since is None:
                 file.unclaimed_since = self._now
@@ -345,7 +336,7 @@ class Builder:
         self,
         file: File,
         manifest: Manifest | None,
-        verdict: _Verdict,
+        verdict: Verdict,
         *,
         mtime_ns: int,
         warnings: Iterable[str] = (),
@@ -364,6 +355,7 @@ class Builder:
             warnings=(*warnings, *verdict.warnings),
             binaries=verdict.binaries,
             header=verdict.header,
+            projector=verdict.projector,
             created=mtime_ns // 1_000_000_000 if shown.created is None else shown.created,
             owned_by=shown.owned_by or shown.origin_owner or "local",
             artifact_key="" if is_invalid else artifact_key(shown),

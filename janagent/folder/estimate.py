@@ -30,6 +30,8 @@ WORKER_GPU_BYTES = 600_000_000
 """What a worker takes of a GPU besides: the driver's context, the libraries' workspace."""
 WORKER_RAM_FOR_GPU_BYTES = 400_000_000
 """What the driver and its libraries add to such a worker in main memory."""
+MEDIA_BYTES = 256 << 20
+"""Embeddings of pictures and sounds that a worker with a projector remembers at most."""
 
 KV_ELEMENT_BYTES = {
     "f32": 4.0,
@@ -85,11 +87,13 @@ class Need:
     """Everything else: compute buffers, the process itself, the GPU's driver."""
     gpu: int = 0
     """Of all this, on the GPUs together."""
+    media: int = 0
+    """What a projector takes beyond its weights."""
 
     @property
     def total(self) -> int:
         """Wherever it lies."""
-        return self.weights + self.kv + self.buffers
+        return self.weights + self.kv + self.buffers + self.media
 
     @property
     def ram(self) -> int:
@@ -98,9 +102,10 @@ class Need:
 
     def words(self) -> str:
         """The parts, for a person."""
+        pictures = f", pictures {self.media / GB:.2f} GB" if self.media else ""
         return (
             f"weights {self.weights / GB:.2f} GB, KV cache {self.kv / GB:.2f} GB, "
-            f"buffers {self.buffers / GB:.2f} GB"
+            f"buffers {self.buffers / GB:.2f} GB{pictures}"
         )
 
 
@@ -124,7 +129,7 @@ def kv_bytes_per_token(header: Header, kv_type: str | None) -> float:
 
     Most headers leave the lengths of key and value out; llama.cpp then takes the width by the heads.
     """
-    if header.is_recurrent:
+    if header.is_recurrent or header.is_encoder:
         return 0.0
     heads = header.head_count or 1
     usual = (header.embedding_length or 0) // heads
@@ -138,18 +143,36 @@ def layers_of(header: Header | None) -> int:
     return ((header.block_count if header else None) or 0) + 1
 
 
+def media_bytes(projector: Header | None) -> int:
+    """What a projector takes beyond its weights: what is remembered, and its compute buffers.
+
+    These hold some activations of every patch and the pixels, twice, for one picture at a time.
+    """
+    if projector is None:
+        return 0
+    patches, side = projector.image_patches or 0, projector.patch_size or 0
+    return MEDIA_BYTES + 4 * patches * (10 * (projector.vision_width or 0) + 6 * side * side) + 16_000_000
+
+
 def need(
-    weights: int, header: Header | None, init: InitParameters, *, ctx_len: int, n_parallel: int, ngl: int
+    weights: int,
+    header: Header | None,
+    init: InitParameters,
+    *,
+    ctx_len: int,
+    n_parallel: int,
+    ngl: int,
+    media: int = 0,
 ) -> Need:
-    """The estimate for one choice of settings; `weights` are bytes, projector included."""
+    """The estimate for one choice of settings; `weights` are bytes, projector and adapters included."""
     if header is None:
-        return Need(weights=weights, kv=0, buffers=WORKER_BYTES)
+        return Need(weights=weights, kv=0, buffers=WORKER_BYTES, media=media)
     kv = int(kv_bytes_per_token(header, init.kv_type) * ctx_len * n_parallel)
     compute = _compute_bytes(header, init, ctx_len=ctx_len)
     layers = layers_of(header)
     ngl = min(ngl, layers)
     if ngl <= 0:
-        return Need(weights=weights, kv=kv, buffers=compute + WORKER_BYTES)
+        return Need(weights=weights, kv=kv, buffers=compute + WORKER_BYTES, media=media)
     share = (ngl - 1) / max(layers - 1, 1)
     output = header.output_bytes or header.embedding_bytes
     blocks = max(weights - header.embedding_bytes - header.output_bytes, 0)
@@ -161,18 +184,24 @@ def need(
         # Some of the computing is left to the processor unless all layers are on the GPU.
         buffers=buffers + (compute if ngl < layers else 0),
         gpu=int(output + (blocks + kv) * share) + compute + WORKER_GPU_BYTES,
+        media=media,
     )
 
 
 def _compute_bytes(header: Header, init: InitParameters, *, ctx_len: int) -> int:
     """Buffers for the intermediate results of one batch."""
     batch = min(init.n_batch or UBATCH, UBATCH)
+    if header.is_encoder:  # computes a text whole, with a mask of each token for each
+        batch = min(ctx_len, header.context_length or ctx_len)
     width = max(header.embedding_length or 0, 1)
     scores = ctx_len * (header.head_count or 1) if init.flash_attn is False else 0
-    return batch * 4 * ((header.vocab_size or 0) + 12 * width + scores) + 16_000_000
+    mask = batch if header.is_encoder else 0
+    return batch * 4 * ((header.vocab_size or 0) + 12 * width + scores + mask) + 16_000_000
 
 
-def fitted(weights: int, header: Header | None, init: InitParameters, *, budget: Budget) -> Fitted:
+def fitted(
+    weights: int, header: Header | None, init: InitParameters, *, budget: Budget, media: int = 0
+) -> Fitted:
     """Settings that fit `budget`: what `init` leaves open gives way, first ngl, then n_parallel, then
     ctx_len (contract, section 2)."""
     trained = header.context_length if header else None
@@ -182,7 +211,7 @@ def fitted(weights: int, header: Header | None, init: InitParameters, *, budget:
     ngl = min(init.ngl, layers) if init.ngl is not None and init.ngl >= 0 else layers
 
     def needed() -> Need:
-        return need(weights, header, init, ctx_len=ctx_len, n_parallel=n_parallel, ngl=ngl)
+        return need(weights, header, init, ctx_len=ctx_len, n_parallel=n_parallel, ngl=ngl, media=media)
 
     def ram() -> int:
         return needed().total if budget.is_gpu_in_ram else needed().ram

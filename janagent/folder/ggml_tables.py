@@ -88,6 +88,26 @@ FILE_TYPE_GUESSED = 1024
 
 RECURRENT = frozenset({"mamba", "mamba2", "rwkv6", "rwkv6qwen2", "rwkv7", "arwkv7"})
 
+ENCODERS = frozenset(
+    {
+        "bert",
+        "dream",
+        "eurobert",
+        "gemma-embedding",
+        "jina-bert-v2",
+        "jina-bert-v3",
+        "llada",
+        "llada-moe",
+        "modern-bert",
+        "neo-bert",
+        "nomic-bert",
+        "nomic-bert-moe",
+        "rnd1",
+        "wavtokenizer-dec",
+    }
+)
+"""Architectures that llama.cpp gives no KV cache, as they see a text whole (its llama-model.cpp)."""
+
 HYBRID = frozenset(
     {
         "jamba",

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from janagent.folder.ggml_tables import (
+    ENCODERS,
     FILE_TYPE_GUESSED,
     FILE_TYPES,
     HYBRID,
@@ -24,6 +25,8 @@ from janagent.folder.ggml_tables import (
 )
 from janagent.folder.gguf_reader import Contents, Corrupt, CutOff, Table, read_beginning, read_contents
 
+RANK = 4
+"""`pooling_type` of a model that tells how well documents answer a query."""
 _STACKED = re.compile(r"mm\.(\d+)\.weight")
 
 
@@ -87,6 +90,10 @@ class Header:
     pooling_type: int | None = None
     """llama.cpp's number: 0 none, 1 mean, 2 cls, 3 last, 4 rank."""
     causal: bool | None = None
+    is_encoder: bool = False
+    """Sees a text whole and keeps no KV cache: BERT and the like."""
+    has_classifier: bool = False
+    """Has a head that turns a text into scores. Of a split set, whose later parts may hold it: assumed."""
     is_projector: bool = False
     is_adapter: bool = False
     is_vocab_only: bool = False
@@ -100,6 +107,12 @@ class Header:
     """Of a projector: it has an image encoder."""
     has_audio: bool = False
     """Of a projector: it has an audio encoder."""
+    image_patches: int | None = None
+    """Of a projector: how many patches a picture of its usual size has."""
+    patch_size: int | None = None
+    """Of a projector: the sides of a patch in pixels."""
+    vision_width: int | None = None
+    """Of a projector: what `embedding_length` is of a model."""
     split_count: int = 1
     split_no: int = 0
     """Counts from 0."""
@@ -228,6 +241,8 @@ def _header(contents: Contents) -> Header:
         expert_used_count=_count(fields, prefix + "expert_used_count"),
         pooling_type=_number(fields, prefix + "pooling_type"),
         causal=_flag(fields, prefix + "attention.causal"),
+        is_encoder=architecture in ENCODERS,
+        has_classifier=table.has_classifier or split_count > 1,
         is_projector=architecture == "clip" or fields.get("general.type") == "mmproj",
         is_adapter=fields.get("general.type") == "adapter" or "adapter.type" in fields,
         is_vocab_only=contents.tensor_count == 0 and split_count == 1,
@@ -236,6 +251,9 @@ def _header(contents: Contents) -> Header:
         projector_embedding_length=_projection(fields, table),
         has_vision=_flag(fields, "clip.has_vision_encoder") or False,
         has_audio=_flag(fields, "clip.has_audio_encoder") or False,
+        image_patches=_patches(fields),
+        patch_size=_count(fields, "clip.vision.patch_size"),
+        vision_width=_count(fields, "clip.vision.embedding_length"),
         split_no=split_no,
         split_count=split_count,
         tensor_count=contents.tensor_count,
@@ -318,6 +336,11 @@ def _projection(fields: dict[str, Any], table: Table) -> int | None:
         if (width := _count(fields, f"clip.{part}projection_dim")) is not None:
             return width
     return None
+
+
+def _patches(fields: dict[str, Any]) -> int | None:
+    size, patch = _count(fields, "clip.vision.image_size"), _count(fields, "clip.vision.patch_size")
+    return (size // patch) ** 2 if size and patch else None
 
 
 def tail_is_hole(path: Path | str, size_bytes: int) -> bool:

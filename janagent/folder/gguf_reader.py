@@ -52,6 +52,7 @@ _DIMENSIONS = [struct.Struct(f"<{count}Q") for count in range(5)]
 _KEPT = re.compile(
     r"general\.(?:architecture|type|name|file_type|alignment)|split\.(?:no|count)|adapter\.type"
     r"|tokenizer\.(?:chat_template|ggml\.tokens)|clip\..*(?:projector_type|projection_dim|has_\w+_encoder)"
+    r"|clip\.vision\.(?:image_size|patch_size)"
     r"|.*\.(?:context_length|block_count|embedding_length|vocab_size|expert_count|expert_used_count|pooling_type)"
     r"|.*\.attention\.(?:head_count|head_count_kv|key_length|value_length|sliding_window|causal)|.*\.ssm\.state_size"
 )
@@ -140,6 +141,8 @@ class Table:
     projections: dict[str, tuple[int, ...]] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
     """Bytes of the matrices for tokens, by name."""
+    has_classifier: bool = False
+    """A tensor of a classifier head, which turns the state of a text into scores."""
     unknown_types: set[int] = field(default_factory=set)
 
 
@@ -285,4 +288,6 @@ def _read_tensors(source: _Source, count: int, alignment: int) -> Table:
             raise Corrupt("claims a tensor larger than any disk")
         if name.startswith((b"mm.", b"resampler.")):
             table.projections[name.decode("utf-8", "replace")] = shape
+        elif name.startswith(b"cls."):
+            table.has_classifier = True
     return table

@@ -20,6 +20,12 @@ _STARTED: Final = frozenset({Kind.INCOMPLETE_HEADER, Kind.EMPTY})
 """Kinds of a file that may still become a model."""
 FOREIGN: Final = frozenset({Kind.PROJECTOR, Kind.ADAPTER, Kind.VOCAB_ONLY})
 """Kinds of a GGUF that is no model of its own."""
+NOT_MODELS: Final = {
+    Kind.PROJECTOR: "is a projector, not a model: name the model's own file",
+    Kind.ADAPTER: "is a LoRA adapter, not a model: name the model's own file too",
+    Kind.PART: "is a later part of a split set: name its first part",
+}
+"""What a manifest is told that names such a file for its model."""
 
 
 @dataclass(frozen=True, slots=True)

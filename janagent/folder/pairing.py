@@ -7,7 +7,7 @@ here (`entries` does both). Neighbours: `modelsets` (what is offered), `quantiza
 import fnmatch
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from janagent.folder.estimate import Budget
@@ -67,6 +67,12 @@ class Offer:
             return not any(_matches(name, pattern) for name in self._others)
         return pattern not in self._others
 
+    def adapters_but(self, patterns: Iterable[str]) -> dict[str, Header | None]:
+        """The adapters in the manifests' own folder that none of `patterns` selects, with their headers."""
+        named = {name for pattern in patterns for name in self.matching(pattern)}
+        free = (c for c in self.candidates if c.kind is Kind.ADAPTER and "/" not in c.name)
+        return {c.name: c.header for c in sorted(free, key=lambda c: c.name) if c.name not in named}
+
     def with_stem(self, stem: str) -> list[ModelSet]:
         """The models of this stem, upper and lower case alike."""
         return self._by_stem.get(stem.casefold(), [])
@@ -90,6 +96,8 @@ class Choice:
 
     model: ModelSet | None = None
     projector: str | None = None
+    adapters: tuple[str, ...] = ()
+    """LoRA adapters that `files` names, in its order."""
     absent: tuple[str, ...] = ()
     """Names that the manifest wants and that are not there."""
     rivals: tuple[str, ...] = ()
@@ -124,7 +132,7 @@ def choose(claim: Claim, offer: Offer, *, budget: Callable[[], Budget]) -> Choic
         choice = _by_rules(claim, offer, lambda model: "/" not in model.names[0], budget)
     else:
         return Choice()
-    return _with_projector(choice, offer, listed if claim.files else None)
+    return _with_adapters(_with_projector(choice, offer, listed if claim.files else None), claim, offer)
 
 
 # Rules 1 and 2
@@ -294,6 +302,18 @@ def fitting_projector(model: ModelSet, projectors: Sequence[Candidate]) -> str |
         return order, -len(words & _words(candidate.name)), candidate.name
 
     return min(fitting, key=preference).name if fitting else None
+
+
+# Adapters
+
+
+def _with_adapters(choice: Choice, claim: Claim, offer: Offer) -> Choice:
+    if choice.model is None:
+        return choice
+    kinds = {candidate.name: candidate.kind for candidate in offer.candidates}
+    named = [name for pattern in claim.files for name in sorted(offer.matching(pattern))]
+    adapters = dict.fromkeys(name for name in named if kinds[name] is Kind.ADAPTER)
+    return replace(choice, adapters=tuple(adapters))
 
 
 def _words(name: str) -> frozenset[str]:

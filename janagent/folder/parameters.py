@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}(?:\.0*)?", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?", re.ASCII)
@@ -64,12 +64,23 @@ def _texts(value: Any) -> Any:
     return tuple(item for item in value if item != "") if isinstance(value, list) else value
 
 
+def _scales(value: Any) -> Any:
+    return {name: _number(one) for name, one in value.items()} if isinstance(value, dict) else _number(value)
+
+
 WHOLE = BeforeValidator(_integer)
 NUMBER = BeforeValidator(_number)
 WORD = BeforeValidator(_word)
 TEXTS = BeforeValidator(_texts)
 Boolean = Annotated[bool, BeforeValidator(_boolean)]
 Text = Annotated[str, BeforeValidator(_text)]
+_Strength = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
+_STRENGTH: dict[str, Any] = {"type": "number", "minimum": -100, "maximum": 100}
+Scales = Annotated[
+    _Strength | dict[str, _Strength],
+    BeforeValidator(_scales),
+    WithJsonSchema({**_STRENGTH, "type": ["number", "string", "object"], "additionalProperties": _STRENGTH}),
+]
 
 
 class Section(BaseModel):
@@ -116,6 +127,10 @@ class InitParameters(Section):
     n_batch: Annotated[int, Field(ge=1, le=1 << 16), WHOLE] | None = Field(
         default=None, description="Most tokens in one decode step."
     )
+    context_shift: Boolean | None = Field(
+        default=None,
+        description="true: a chat beyond ctx_len loses its oldest turns instead of being refused.",
+    )
     flash_attn: Boolean | None = Field(
         default=None, description="Flash attention on or off. Absent: llama.cpp decides."
     )
@@ -124,6 +139,13 @@ class InitParameters(Section):
     )
     chat_template: Text | None = Field(
         default=None, description="A Jinja chat template in place of the model's own."
+    )
+    lora_scale: Scales | None = Field(
+        default=None,
+        description="How strong the LoRA adapters named in files are applied. Absent: 1.",
+        json_schema_extra={
+            "allowed": 'a number from -100 to 100, or one for each adapter: {"adapter.gguf": 0.5}'
+        },
     )
     api_key: Text | None = Field(
         default=None,

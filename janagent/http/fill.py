@@ -24,11 +24,11 @@ def fill_in(
 ) -> dict[str, Any]:
     """`body` for the engine: the model by its id, no init fields, runtime defaults where it is silent.
 
-    `null` is silence, as in OpenAI's API. Embeddings have no runtime parameters.
+    `null` is silence, as in OpenAI's API. Embeddings and ranks have no runtime parameters.
     """
     filled = {name: value for name, value in body.items() if name not in INIT_FIELDS}
     filled["model"] = model_id
-    if endpoint == "embeddings":
+    if endpoint in ("embeddings", "rerank"):
         return filled
     limit = filled.pop(_LIMIT, None)
     if limit is not None and all(body.get(name) is None for name in _LIMITS):

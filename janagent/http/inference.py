@@ -69,6 +69,8 @@ def check(endpoint: Endpoint, body: Mapping[str, Any]) -> None:
             _check_text("prompt", body.get("prompt"))
         case "embeddings":
             _check_text("input", body.get("input"))
+        case "rerank":
+            _check_documents(body)
 
 
 def _check_messages(messages: Any) -> None:
@@ -90,6 +92,16 @@ def _check_text(name: str, value: Any) -> None:
         raise invalid(f"'{name}' must be a string or an array, not {_kind(value)}.", name)
     if value == []:
         raise invalid(f"'{name}' must not be empty.", name)
+
+
+def _check_documents(body: Mapping[str, Any]) -> None:
+    query, documents = body.get("query"), body.get("documents")
+    if not isinstance(query, str) or not query:
+        raise invalid(f"'query' must be a non-empty string, not {_kind(query)}.", "query")
+    if not isinstance(documents, list):
+        raise invalid(f"'documents' must be an array of texts, not {_kind(documents)}.", "documents")
+    if not documents:
+        raise invalid("'documents' must hold at least one text.", "documents")
 
 
 def _kind(value: Any) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from janagent.core.status import ModelStatus
 from janagent.folder.entry import ModelEntry
-from janagent.folder.gguf import Header
+from janagent.folder.gguf import RANK, Header
 from janagent.folder.manifest import ManifestError, apply_start_parameters
 from janagent.folder.parameters import InitParameters
 from janagent.http.jsonbody import encode
@@ -124,15 +124,28 @@ def _described(entry: ModelEntry) -> dict[str, Any]:
             "context_length": header.context_length,
         }
         own |= {name: value for name, value in facts.items() if value}
-        own["input_modalities"] = ["text"]
-        own["capabilities"] = _capabilities(header, entry.manifest.init)
+        own["input_modalities"] = ["text", *_senses(entry.projector).values()]
+        own["capabilities"] = _capabilities(header, entry.projector, entry.manifest.init)
     return {**_redacted(said), **own}
 
 
-def _capabilities(header: Header, init: InitParameters) -> list[str]:
-    """What a local model can be asked for. One that sees both ways along a text (BERT) writes none."""
-    generative = ["chat", "json", "tools"] if header.causal is not False else []
-    return [*generative, *(["embeddings"] if init.embedding is not False else [])]
+def _senses(projector: Header | None) -> dict[str, str]:
+    """What a projector adds to what a model can do, and to what it takes."""
+    if projector is None:
+        return {}
+    found = {"vision": "image"} if projector.has_vision else {}
+    return found | ({"audio": "audio"} if projector.has_audio else {})
+
+
+def _capabilities(header: Header, projector: Header | None, init: InitParameters) -> list[str]:
+    """What a local model can be asked for. One that sees both ways along a text (BERT) writes none, and one
+    that ranks does nothing else."""
+    if header.pooling_type == RANK:
+        return ["rerank"] if header.has_classifier else []
+    embeddings = ["embeddings"] if init.embedding is not False else []
+    if header.causal is False or header.is_encoder:
+        return embeddings
+    return ["chat", "json", "tools", *embeddings, *_senses(projector)]
 
 
 def _parameters(status: ModelStatus) -> dict[str, Any]:

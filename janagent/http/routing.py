@@ -10,9 +10,10 @@ from typing import Literal, cast
 
 Verb = Literal["start", "stop", "logs"]
 _VERBS = ("start", "stop", "logs")
-Endpoint = Literal["chat/completions", "completions", "embeddings"]
-ENDPOINTS: tuple[Endpoint, ...] = ("chat/completions", "completions", "embeddings")
+Endpoint = Literal["chat/completions", "completions", "embeddings", "rerank"]
+AZURE_ENDPOINTS: tuple[Endpoint, ...] = ("chat/completions", "completions", "embeddings")
 """Longest first: `chat/completions` ends in `completions`."""
+ENDPOINTS: tuple[Endpoint, ...] = (*AZURE_ENDPOINTS, "rerank")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ def parse_model_path(tail: str) -> ModelPath:
 
 def parse_deployment_path(tail: str) -> tuple[str, Endpoint] | None:
     """`my/model/chat/completions` is model `my/model` and that endpoint; None for any other ending."""
-    for endpoint in ENDPOINTS:
+    for endpoint in AZURE_ENDPOINTS:
         head = tail.removesuffix("/" + endpoint)
         if head and head != tail:
             return unquote_rest(head), endpoint

@@ -25,7 +25,7 @@ from janagent.folder.parameters import InitParameters
 
 DEFAULT_API_VERSION = "2024-10-21"
 """Azure's dated API that is generally available and speaks all three endpoints."""
-_ENDPOINT = re.compile(r"/(?:chat/completions|completions|embeddings)$")
+_ENDPOINT = re.compile(r"/(?:chat/completions|completions|embeddings|rerank)$")
 _VERSION = re.compile(r"v\d+\w*")
 _DEPLOYMENT = re.compile(r"/openai/deployments/([^/]+)")
 
@@ -44,7 +44,7 @@ class Address:
     """`user:password` of the origin."""
 
     def url(self, endpoint: str) -> URL:
-        """Where `chat/completions`, `completions` or `embeddings` is."""
+        """Where `chat/completions`, `completions`, `embeddings` or `rerank` is."""
         return URL(f"{self.base}/{endpoint}").with_query(self.query or None)
 
     @property

@@ -7,7 +7,17 @@ import numpy as np
 import pytest
 
 from janagent.engine.embeddings import normalised
-from tests.engine.bert import N_CTX, N_EMBD, write_bert
+from tests.engine.bert import (
+    CLS,
+    N_CTX,
+    N_EMBD,
+    SEP,
+    Shape,
+    bert_weights,
+    hidden_states,
+    ids_of,
+    write_bert,
+)
 from tests.engine.engines import Engine, client_of
 from tests.gguf_files import CHATML, write_model
 
@@ -52,6 +62,27 @@ async def test_a_model_that_ranks_makes_no_embeddings(tmp_path: Path):
         engine.start(with_pooling(tmp_path / "m.gguf", gguf.PoolingType.RANK))
         async with client_of(engine) as client:
             assert (await client.error("embeddings", input="a"))["code"] == "embeddings_disabled"
+
+
+@pytest.mark.parametrize("kind", [gguf.PoolingType.MEAN, gguf.PoolingType.CLS, gguf.PoolingType.LAST])
+async def test_an_encoder_s_vectors_are_those_of_its_weights(tmp_path: Path, kind: gguf.PoolingType):
+    shape = Shape(n_layers=3)
+    weights = bert_weights(shape)
+    states = hidden_states(weights, [CLS, *ids_of("a cat sat"), SEP], shape)
+    wanted = {"MEAN": states.mean(axis=0), "CLS": states[0], "LAST": states[-1]}[kind.name]
+    path = write_bert(tmp_path / "m.gguf", pooling=kind, weights=weights, shape=shape)
+    np.testing.assert_allclose(await vector(path, "a cat sat"), normalised(wanted), atol=2e-3)
+
+
+async def test_texts_beyond_what_one_batch_holds_come_out_as_each_does_alone(tmp_path: Path):
+    with Engine() as engine:
+        engine.start(write_bert(tmp_path / "bert.gguf"), ctx_len=512)
+        async with client_of(engine) as client:
+            texts = [" ".join("abcdefghijklm"[: 1 + n % 13]) for n in range(200)]
+            many = (await client.ok("embeddings", input=texts))["data"]
+            for n in (0, 12, 101, 199):
+                alone = (await client.ok("embeddings", input=texts[n]))["data"][0]["embedding"]
+                np.testing.assert_allclose(many[n]["embedding"], alone, atol=1e-3)
 
 
 async def test_a_model_that_sees_its_input_whole_embeds_and_does_nothing_else(tmp_path: Path):

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from janagent.engine.model import Model
-from janagent.engine.shapes import ShapeError, Shapes, gbnf_shape, json_shape
+from janagent.engine.shapes import ShapeError, Shapes, closed, gbnf_shape, json_shape
 from tests.engine.engines import Client, answer_text, streamed_text, user
 
 PERSON = {
@@ -35,6 +35,35 @@ def assert_person(text: str) -> None:
     assert 0 <= value["age"] <= 150
     assert set(value["tags"]) <= {"a", "b"}
     assert len(value["tags"]) <= 3
+
+
+def test_an_object_has_what_it_declares_unless_it_says_otherwise():
+    inner = {"properties": {"a": {"type": "string"}}}
+    shut = {**inner, "additionalProperties": False}
+    assert closed(inner) == shut
+    assert closed({"items": inner, "$defs": {"x": inner}}) == {"items": shut, "$defs": {"x": shut}}
+    assert closed({"anyOf": [inner, {"type": "null"}]}) == {"anyOf": [shut, {"type": "null"}]}
+    assert closed({"properties": {"properties": inner}})["properties"] == {"properties": shut}
+    for said in (
+        {**inner, "additionalProperties": True},
+        {**inner, "patternProperties": {"^x": {}}},
+        {**inner, "anyOf": [inner]},
+        {**inner, "required": ["b"]},
+        {"type": "object"},
+        {"properties": 5},
+    ):
+        assert closed(said) == said
+    assert json_shape({"allOf": [inner, inner]}) != json_shape({"allOf": [shut, shut]})
+
+
+async def test_a_schema_that_closes_nothing_still_ends(client: Client):
+    """Pydantic's and langchain's schemas do not close their objects."""
+    open_one = {"properties": {"city": {"enum": ["Bern"]}}, "required": ["city"], "type": "object"}
+    for _ in range(3):
+        shown = await client.ok(
+            "chat/completions", messages=ASK, max_tokens=40, temperature=2, response_format=schema(open_one)
+        )
+        assert json.loads(answer_text(shown)) == {"city": "Bern"}
 
 
 @pytest.mark.parametrize("temperature", [0, 0.8, 5.0])

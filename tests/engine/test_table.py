@@ -1,11 +1,13 @@
 """The slot table over the real model: what is shared, what is moved, and that answers do not notice."""
 
+import llama_cpp
 import numpy as np
 import pytest
 
 from janagent.engine.context import Context, ContextOptions, open_context
 from janagent.engine.llama_log import EngineLog
 from janagent.engine.model import Model, Tokens, load_model
+from janagent.engine.retained import Retained
 from janagent.engine.sampling import Sampling
 from janagent.engine.slots import Slot
 from janagent.engine.table import SlotTable
@@ -164,6 +166,88 @@ def test_what_was_waited_for_is_copied_before_its_slot_is_given_away(
     assert second.n_cached == pytest.approx(begin, abs=2)
 
 
+def test_a_full_slot_drops_half_of_what_its_answer_does_not_keep(context: Context, model: Model):
+    context.clear_memory()
+    table = SlotTable(context, n_slots=3, ctx_len=128)
+    first = generation(prompt(model, "Tell me a story."))
+    first.n_keep = 10
+    table.occupy(first)
+    answer(context, table, first, 40)
+    slot = slot_of(table, first)
+    before, n_past = slot.tokens.copy(), slot.n_past
+    table.shift(slot)
+    n_dropped = (n_past - 10) // 2
+    assert (slot.n_past, slot.n_prefill) == (n_past - n_dropped, 0)
+    np.testing.assert_array_equal(slot.tokens[:10], before[:10])
+    np.testing.assert_array_equal(slot.tokens[10 : slot.n_past], before[10 + n_dropped : n_past])
+    assert len(answer(context, table, first, 5)) == 5
+    other = generation(first.prompt)  # while the first one runs
+    table.occupy(other)
+    step(context, table)
+    assert other.n_cached <= 10
+    table.release(slot)
+    assert (slot.n_past, slot.n_shifted) == (10, 0)
+    last = llama_cpp.llama_memory_seq_pos_max(context.memory, slot.seq_id)
+    assert last == 9
+
+
+def displace(context: Context, table: SlotTable, model: Model) -> None:
+    """Take every slot with something else."""
+    for number in range(len(table)):
+        one = generation(model.tokenize(f"{number} is the number of this text, and long", special=False))
+        table.occupy(one)
+        answer(context, table, one, 2)
+    for slot in list(table):
+        table.release(slot)
+
+
+def test_a_conversation_that_lost_its_slot_comes_back_with_its_next_turn(context: Context, model: Model):
+    context.clear_memory()
+    table = SlotTable(context, n_slots=3, ctx_len=128, retained=Retained(1 << 30))
+    first = generation(prompt(model, "What is the capital of France?"))
+    table.occupy(first)
+    said = answer(context, table, first, 6)
+    table.release(slot_of(table, first))
+    displace(context, table, model)
+    whole = np.concatenate((first.prompt, np.array(said, dtype=np.int32)))
+    alone = generation(whole, seed=1)
+    again = generation(whole)
+    table.occupy(again)
+    assert again.n_cached == whole.size - 1
+    found = answer(context, table, again, 8)
+    table.release(slot_of(table, again))
+    table.occupy(alone)
+    assert answer(context, table, alone, 8) == found
+    assert alone.n_cached == 0
+
+
+def test_a_system_prompt_that_lost_its_slot_is_computed_by_nobody_again(context: Context, model: Model):
+    context.clear_memory()
+    table = SlotTable(context, n_slots=3, ctx_len=128, retained=Retained(1 << 30))
+    first = generation(prompt(model, "What is the capital of France?"))
+    table.occupy(first)
+    answer(context, table, first, 2)
+    table.release(slot_of(table, first))
+    displace(context, table, model)
+    others = [generation(prompt(model, end)) for end in ("Who wrote Hamlet?", "How many legs has a spider?")]
+    for other in others:
+        table.occupy(other)
+    step(context, table)
+    begin = model.tokenize(BEGIN, special=False).size
+    assert [other.n_cached for other in others] == [pytest.approx(begin, abs=2)] * 2
+
+
+def test_without_room_for_it_nothing_is_retained(context: Context, model: Model, table: SlotTable):
+    first = generation(prompt(model, "What is the capital of France?"))
+    table.occupy(first)
+    answer(context, table, first, 2)
+    table.release(slot_of(table, first))
+    displace(context, table, model)
+    again = generation(first.prompt)
+    table.occupy(again)
+    assert again.n_cached <= 2
+
+
 @pytest.fixture(scope="module", params=[write_windowed, write_recurrent], ids=["sliding window", "recurrent"])
 def odd_context(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, engine_log: EngineLog
@@ -204,3 +288,27 @@ def test_answers_of_models_with_an_odd_memory_do_not_depend_on_who_was_there_bef
     table.occupy(again)
     found = answer(context, table, again, 8)
     assert found == alone(context, prompts[1][:64], 8)
+
+
+def test_a_conversation_of_an_odd_memory_comes_back_too(odd_context: Context):
+    context, begin = odd_context, np.arange(10, 70, dtype=np.int32)
+    expected = alone(context, begin, 8)
+    context.clear_memory()
+    table = SlotTable(context, n_slots=3, ctx_len=512, retained=Retained(1 << 30, may_cut=context.can_cut))
+    first = generation(begin)
+    table.occupy(first)
+    assert answer(context, table, first, 8) == expected
+    said = np.array(expected[:7], dtype=np.int32)  # the eighth was not computed on
+    table.release(slot_of(table, first))
+    for number in range(3):
+        other = generation(np.arange(100 + number, 140 + number, dtype=np.int32))
+        table.occupy(other)
+        answer(context, table, other, 2)
+    for slot in list(table):
+        table.release(slot)
+    wanted = np.concatenate((begin, said, np.arange(200, 206, dtype=np.int32)))
+    again = generation(wanted)
+    table.occupy(again)
+    assert again.n_cached == begin.size + 7
+    found = answer(context, table, again, 8)
+    assert found == alone(context, wanted, 8)

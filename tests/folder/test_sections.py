@@ -22,6 +22,8 @@ from tests.folder.manifests import init, manifest, message, read, runtime
         ("init", "embedding", "false", False),
         ("init", "flash_attn", "True", True),
         ("init", "kv_type", "Q8_0", "q8_0"),
+        ("init", "lora_scale", "0.5", 0.5),
+        ("init", "lora_scale", {"a.gguf": "0.5", "b": 1}, {"a.gguf": 0.5, "b": 1.0}),
         ("init", "deployment_name", None, None),
         ("runtime", "temperature", "0.7", 0.7),
         ("runtime", "temperature", 1, 1.0),
@@ -188,6 +190,12 @@ def test_ten_thousand_unknown_fields_make_a_short_list_of_warnings() -> None:
         (init(ctx_len=1.5), "parameters.init.ctx_len: 1.5 is not possible"),
         (init(embedding="yes"), 'parameters.init.embedding: "yes" is not possible; allowed: true or false'),
         (init(kv_type="q9"), 'parameters.init.kv_type: "q9" is not possible; allowed: one of f32, f16, bf16'),
+        (
+            init(lora_scale="much"),
+            'parameters.init.lora_scale: "much" is not possible; allowed: a number from -100 to 100',
+        ),
+        (init(lora_scale={"a": 1e9}), "parameters.init.lora_scale: "),
+        (init(lora_scale=[1]), "parameters.init.lora_scale: "),
         (init(pre_prompt=["x"]), 'parameters.init.pre_prompt: ["x"] is not possible; allowed: a text'),
         (
             runtime(temperature="hot"),

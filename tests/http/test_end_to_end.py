@@ -17,6 +17,8 @@ import pydantic
 import pytest
 
 from tests.daemons import Daemon, chat_body, stream_chats_at_once
+from tests.engine.bert import write_reranker
+from tests.gguf_files import write_model
 
 MODEL = "smol"
 QUESTION: list[Any] = [{"role": "user", "content": "Name a colour."}]
@@ -213,6 +215,23 @@ async def test_kill_9_of_a_worker_mid_stream_is_an_error_event_and_an_aborted_co
                     lambda: client.chat.completions.create(model=MODEL, messages=QUESTION, max_tokens=4)
                 )
             assert answer.choices[0].message.content
+
+
+def test_a_reranker_that_is_dropped_ranks(tmp_path: Path) -> None:
+    with Daemon(tmp_path) as daemon:
+        write_reranker(daemon.models / "ranks.gguf")
+        write_model(daemon.models / "chats.gguf")
+        shown = daemon.wait_state("ranks", "downloaded", "running")
+        assert shown["capabilities"] == ["rerank"]
+        body = {"model": "ranks", "query": "a cat", "documents": ["snow", {"text": "a cat"}, "dogs"]}
+        status, answer = daemon.call("POST", "/v1/rerank", body | {"top_n": 2, "return_documents": True})
+        assert (status, answer["model"], len(answer["results"])) == (200, "ranks", 2)
+        assert all(result["document"]["text"] for result in answer["results"])
+        status, error = error_of(daemon, "/v1/rerank", body | {"model": "chats"})
+        assert (status, error["type"]) == (400, "invalid_request_error")
+        assert "cannot rank" in error["message"]
+        status, error = error_of(daemon, "/v1/rerank", body | {"documents": ["a " * 100]})
+        assert (status, error["code"]) == (400, "context_length_exceeded")
 
 
 class Weather(pydantic.BaseModel):

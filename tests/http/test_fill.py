@@ -48,7 +48,8 @@ def test_an_alias_becomes_the_id() -> None:
     assert filled({"model": "/hub/zephyr"})["model"] == "zephyr"
 
 
-def test_embeddings_have_no_runtime_parameters() -> None:
+def test_embeddings_and_ranks_have_no_runtime_parameters() -> None:
+    assert filled({"query": "a"}, "rerank") == {"query": "a", "model": "zephyr"}
     assert filled({"input": "a"}, "embeddings") == {"input": "a", "model": "zephyr"}
 
 

@@ -45,12 +45,18 @@ async def test_a_body_nested_10000_deep_is_400(shared: Served) -> None:
         ("embeddings", {"input": None}, "input"),
         ("embeddings", {"input": 5}, "input"),
         ("embeddings", {"input": []}, "input"),
+        ("rerank", {"query": None}, "query"),
+        ("rerank", {"query": ""}, "query"),
+        ("rerank", {"query": ["a"]}, "query"),
+        ("rerank", {"documents": None}, "documents"),
+        ("rerank", {"documents": "a"}, "documents"),
+        ("rerank", {"documents": []}, "documents"),
     ],
 )
 async def test_a_wrong_type_is_400_and_names_the_field(
     shared: Served, endpoint: str, change: dict[str, Any], param: str
 ) -> None:
-    body = {**CHAT, "prompt": "hi", "input": "hi", **change}
+    body = {**CHAT, "prompt": "hi", "input": "hi", "query": "q", "documents": ["d"], **change}
     status, error = await shared.error("POST", f"/v1/{endpoint}", json=body)
     assert (status, error["param"]) == (400, param)
     assert param in error["message"]

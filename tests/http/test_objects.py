@@ -4,12 +4,16 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import gguf
+
 from janagent.core.status import ModelStatus, State
 from janagent.folder.entry import Condition, ModelEntry
 from janagent.folder.fault import Fault
 from janagent.folder.manifest import DEFAULT
 from janagent.http.objects import Renderer, model_object
-from tests.engine.bert import write_bert
+from tests.engine.bert import write_bert, write_reranker
+from tests.engine.projectors import write_hearing
+from tests.gguf_files import write_projector
 from tests.http.conftest import Serve, put
 
 KEY_MANIFEST = {
@@ -117,13 +121,34 @@ def test_models_that_are_gone_are_not_kept_for_ever() -> None:
     assert len(renderer._kept) < 200
 
 
+async def test_a_model_with_a_projector_sees(root: Path, serve: Serve) -> None:
+    put(root, "tiny", {})
+    write_projector(root / "models" / "tiny" / "mmproj.gguf")
+    put(root, "ears", {"parameters": {"init": {"embedding": False}}})
+    write_hearing(root / "models" / "ears" / "mmproj.gguf")
+    served = await serve()
+    _, tiny = await served.json("GET", "/v1/models/tiny")
+    assert [binary["role"] for binary in tiny["binaries"]] == ["model", "projector"]
+    assert tiny["input_modalities"] == ["text", "image"]
+    assert tiny["capabilities"] == ["chat", "json", "tools", "embeddings", "vision"]
+    _, ears = await served.json("GET", "/v1/models/ears")
+    assert ears["input_modalities"] == ["text", "audio"]
+    assert ears["capabilities"] == ["chat", "json", "tools", "audio"]
+
+
 async def test_what_a_model_cannot_do_is_not_among_its_capabilities(root: Path, serve: Serve) -> None:
     put(root, "mute", {"parameters": {"init": {"embedding": False}}})
     folder = root / "models" / "vectors"
     folder.mkdir()
     write_bert(folder / "vectors.gguf")
+    write_reranker(folder / "ranks.gguf")
+    write_bert(folder / "headless.gguf", pooling=gguf.PoolingType.RANK)
     served = await serve()
     _, mute = await served.json("GET", "/v1/models/mute")
     assert mute["capabilities"] == ["chat", "json", "tools"]
     _, vectors = await served.json("GET", "/v1/models/vectors")
     assert vectors["capabilities"] == ["embeddings"]
+    _, ranks = await served.json("GET", "/v1/models/ranks")
+    assert ranks["capabilities"] == ["rerank"]
+    _, headless = await served.json("GET", "/v1/models/headless")
+    assert headless["capabilities"] == []

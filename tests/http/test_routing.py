@@ -60,6 +60,7 @@ def test_any_id_survives_being_encoded_whole(text: str) -> None:
         ("a%2Fb/embeddings", ("a/b", "embeddings")),
         ("chat/completions", ("chat", "completions")),
         ("embeddings", None),
+        ("gpt/rerank", None),
         ("gpt/images/generations", None),
     ],
 )

@@ -39,6 +39,11 @@ def test_a_base_url_of_any_shape_leads_to_the_endpoint(origin: str, url: str) ->
     assert str(address(origin).url("chat/completions")) == url
 
 
+def test_the_full_url_of_an_endpoint_leads_to_its_neighbours() -> None:
+    assert str(address("https://host.example/v1/rerank").url("rerank")) == "https://host.example/v1/rerank"
+    assert str(address("https://host.example/v1").url("rerank")) == "https://host.example/v1/rerank"
+
+
 AZURE = "https://docs-test-001.openai.azure.com"
 DEPLOYMENTS = f"{AZURE}/openai/deployments"
 DATED = "embeddings?api-version=2024-10-21"

@@ -68,6 +68,16 @@ def test_embeddings_and_completions(near: Daemon, upstream: Upstream, far: str) 
     assert upstream.last.body["max_tokens"] == 3
 
 
+def test_ranks_come_as_the_other_side_gives_them(near: Daemon, upstream: Upstream, far: str) -> None:
+    asked = {"model": far, "query": "q", "documents": ["a", {"text": "b"}], "top_n": 2}
+    status, answer = near.call("POST", "/v1/rerank", asked)
+    assert (status, answer["model"], len(answer["results"])) == (200, far, 2)
+    assert upstream.last.path == "/v1/rerank"
+    assert {name: upstream.last.body[name] for name in ("query", "documents", "top_n")} == {
+        name: asked[name] for name in ("query", "documents", "top_n")
+    }
+
+
 def test_the_manifest_s_defaults_fill_what_a_request_leaves_open(near: Daemon, upstream: Upstream) -> None:
     text = manifest(upstream.url)
     text["parameters"]["runtime"] = {"temperature": "0.7", "token_limit": "99", "top_k": 5, "stream": "true"}

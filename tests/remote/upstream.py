@@ -153,6 +153,9 @@ async def plain(request: web.Request, body: Body) -> web.StreamResponse:
         data = [{"object": "embedding", "index": n, "embedding": [0.25, -1e-07]} for n in range(len(inputs))]
         usage = {"prompt_tokens": 1, "total_tokens": 1}
         return web.json_response({"object": "list", "data": data, "model": model, "usage": usage})
+    if request.path.endswith("/rerank"):
+        results = [{"index": n, "relevance_score": 1 / (n + 1)} for n in range(len(body["documents"]))]
+        return web.json_response({"model": model, "results": results, "usage": {"total_tokens": 9}})
     if not request.path.endswith("/completions"):
         return error(404, f"Invalid URL ({request.method} {request.path})")
     if not body.get("stream"):
