@@ -101,7 +101,7 @@ class _Worker:
         self._status = status
         self._log = engine_log
         self._stopped: asyncio.Future[int] | None = None
-        self._gpu_free_at_first = 0
+        self._gpu_free_bytes = 0
 
     async def run(self) -> int:
         spec = self._spec
@@ -194,7 +194,7 @@ class _Worker:
         if not self._spec.ngl:
             return
         free = [gpu.free_bytes for gpu in devices.gpus()]
-        self._gpu_free_at_first = sum(free)
+        self._gpu_free_bytes = sum(free)
         self._status.send(GpuMemory(free_bytes=tuple(free)))
         if sum(free) < self._spec.gpu_bytes:
             raise devices.TooLittleFree(
@@ -203,9 +203,11 @@ class _Worker:
             )
 
     async def _report_gpus(self) -> None:
+        held_bytes = None
         while True:
             free = [gpu.free_bytes for gpu in await asyncio.to_thread(devices.gpus)]
-            held_bytes = max(self._gpu_free_at_first - sum(free), 0)
+            if held_bytes is None:  # not later: then what others take counts too
+                held_bytes = min(max(self._gpu_free_bytes - sum(free), 0), self._spec.gpu_bytes)
             self._status.send(GpuMemory(free_bytes=tuple(free), held_bytes=held_bytes))
             await asyncio.sleep(_GPU_MEMORY_EVERY_S)
 

@@ -28,7 +28,7 @@ WORKER_BYTES = 90_000_000
 """A worker process without a model: interpreter, llama_cpp, aiohttp."""
 WORKER_GPU_BYTES = 600_000_000
 """What a worker takes of a GPU besides: the driver's context, the libraries' workspace."""
-WORKER_RAM_FOR_GPU_BYTES = 400_000_000
+WORKER_RAM_FOR_GPU_BYTES = 650_000_000
 """What the driver and its libraries add to such a worker in main memory."""
 MEDIA_BYTES = 256 << 20
 """Embeddings of pictures and sounds that a worker with a projector remembers at most."""
@@ -43,6 +43,9 @@ KV_ELEMENT_BYTES = {
     "q4_1": 20 / 32,
     "q4_0": 18 / 32,
 }
+
+_UNPACKED = KV_ELEMENT_BYTES.keys() - {"f32", "f16", "bf16"}
+"""Caches of these formats a GPU turns into f16, a layer at a time, before it computes with them."""
 
 _COMMON = (
     (2e9, (16, 2048, 32, 8)),
@@ -177,13 +180,16 @@ def need(
     output = header.output_bytes or header.embedding_bytes
     blocks = max(weights - header.embedding_bytes - header.output_bytes, 0)
     is_copied = not header.output_bytes
-    buffers = compute + WORKER_BYTES + WORKER_RAM_FOR_GPU_BYTES + WORKER_GPU_BYTES
+    on_gpu = compute + WORKER_GPU_BYTES
+    if init.kv_type in _UNPACKED:
+        on_gpu += int(kv_bytes_per_token(header, "f16") * ctx_len * n_parallel) // max(layers - 1, 1)
+    buffers = on_gpu + WORKER_BYTES + WORKER_RAM_FOR_GPU_BYTES
     return Need(
         weights=weights + (output if is_copied else 0),
         kv=kv,
         # Some of the computing is left to the processor unless all layers are on the GPU.
         buffers=buffers + (compute if ngl < layers else 0),
-        gpu=int(output + (blocks + kv) * share) + compute + WORKER_GPU_BYTES,
+        gpu=int(output + (blocks + kv) * share) + on_gpu,
         media=media,
     )
 
