@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.benchmarks import llama_server, machine
 from tests.benchmarks.report import Line, Plan, Section, Verdict, markdown
 
-NAMES = ("streaming", "prefix", "proxy", "cold", "folder", "edits", "fetch", "remote", "shapes")
+NAMES = ("streaming", "prefix", "proxy", "cold", "folder", "edits", "fetch", "remote", "shapes", "embeddings")
 
 
 def main() -> int:
