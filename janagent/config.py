@@ -28,6 +28,7 @@ from janagent import paths
 
 ENV_PREFIX = "JANAGENT_"
 CONFIG_VARIABLE = "JANAGENT_CONFIG"
+STOP_MARGIN_S = 60.0
 LOOPBACK = ("127.0.0.1", "::1")
 
 _FILE_VALUES = "__file_values__"
@@ -190,6 +191,9 @@ class Settings(BaseSettings):
     remote_stall_s: float = Field(
         300, ge=1, allow_inf_nan=False, description="give up on a remote model that sends nothing for so long"
     )
+    client_stall_s: float = Field(
+        60, ge=1, allow_inf_nan=False, description="cut a client that takes no byte of its answer for so long"
+    )
     queue_limit: int = Field(256, ge=0, description="requests that may wait for a free place of one model")
     spare_worker: bool = Field(True, description="keep one empty worker ready, so that a load starts at once")
     rescan_s: float = Field(
@@ -204,6 +208,11 @@ class Settings(BaseSettings):
 
     notifications: bool = Field(True, description="desktop notifications from the tray")
     uploads: bool = Field(True, description="models may be added through the dashboard")
+    picture_urls: bool = Field(False, description="fetch pictures that a request names by their http address")
+    picture_urls_private: bool = Field(
+        False, description="such addresses may be of this machine and its network"
+    )
+    max_picture_bytes: Size = Field(20 * 2**20, description="largest picture or sound in a request")
     max_body_bytes: Size = Field(64 * 2**20, description="largest request body")
     log_level: LogLevel = Field(LogLevel.INFO, description="debug, info, warning or error")
 
@@ -265,6 +274,11 @@ class Settings(BaseSettings):
         """Base URL for a client on this machine, without a slash at the end."""
         wildcard = {"localhost": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
         return url_of(wildcard.get(self.host, self.host), self.port, tls=self.tls_cert is not None)
+
+    @property
+    def longest_stop_s(self) -> float:
+        """After so long an orderly stop is given up; a service manager has to wait longer."""
+        return self.drain_s + STOP_MARGIN_S
 
     @property
     def models_dir(self) -> Path:

@@ -5,6 +5,7 @@ It assembles: lock, log, runtime, HTTP, signals; and takes apart in the reverse 
 
 import asyncio
 import errno
+import faulthandler
 import gc
 import logging
 import logging.handlers
@@ -15,6 +16,8 @@ import socket
 import ssl
 import sys
 import threading
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 from aiohttp import web
@@ -24,31 +27,38 @@ from janagent.config import Settings, url_of
 from janagent.http.app import build_app, make_runner
 from janagent.lock import DaemonLock, RootHeld
 from janagent.redact import RedactingFilter
+from janagent.reloading import Terminal, reload
 from janagent.runtime import Runtime
+from janagent.sdnotify import Notifier, status
 from janagent.slices import ask_for_short_slices
+from janagent.supervision import Supervision, watchdog
 
 log = logging.getLogger(__name__)
 
 LOG_FILE_BYTES = 5_000_000
 LOG_FILES_KEPT = 3
 BACKLOG = 1024
-DEAD_MAN_MARGIN_S = 60.0
 
 
 class StartFailed(Exception):
     """The daemon cannot run; the message says what to change."""
 
 
-def run(settings: Settings) -> int:
-    """Serve until a signal or `POST /v1/shutdown`; returns the exit status (1: it could not start)."""
+def run(settings: Settings, *, reread: Callable[[], Settings] = Settings.load) -> int:
+    """Serve until a signal or `POST /v1/shutdown`; returns the exit status (1: it could not start).
+
+    `reread` gives the settings as they are now; SIGHUP asks for it.
+    """
+    notifier = Notifier.from_environment()
     # Inherited as "ignored" it makes the kernel throw exit statuses away: every crash would look clean.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     _allow_no_dumps()
+    faulthandler.enable()  # a service manager ends a daemon that hangs with SIGABRT; this says where it hung
     ask_for_short_slices()
     try:
         with DaemonLock(settings.root) as lock:
             set_up_logging(settings)
-            aio.run(_serve(settings, lock))
+            aio.run(_serve(settings, lock, notifier, reread))
     except (RootHeld, StartFailed, OSError) as error:
         print(f"janagent: {error}", file=sys.stderr)
         return 1
@@ -63,14 +73,13 @@ def _allow_no_dumps() -> None:
 
 
 def set_up_logging(settings: Settings) -> None:
-    """Everything to the log file, and to stderr; secrets are taken out of both."""
+    """Everything to the log file, and to stderr unless that is this file; secrets are taken out of both."""
     handlers: list[logging.Handler] = [logging.StreamHandler()]
     path = paths.log_file(settings.root)
     try:
         paths.make_private(path.parent)
-        handlers.append(
-            logging.handlers.RotatingFileHandler(path, maxBytes=LOG_FILE_BYTES, backupCount=LOG_FILES_KEPT)
-        )
+        file = logging.handlers.RotatingFileHandler(path, maxBytes=LOG_FILE_BYTES, backupCount=LOG_FILES_KEPT)
+        handlers = [file] if _is_stderr(path) else [*handlers, file]
     except OSError as error:
         print(f"janagent: no log file: {error}", file=sys.stderr)
     for handler in handlers:
@@ -83,39 +92,62 @@ def set_up_logging(settings: Settings) -> None:
     )
 
 
-async def _serve(settings: Settings, lock: DaemonLock) -> None:
+def _is_stderr(path: Path) -> bool:
+    """The tray starts a daemon so, and the log would hold every line twice."""
+    try:
+        return os.path.samestat(os.fstat(2), path.stat())
+    except OSError:
+        return False
+
+
+async def _serve(
+    settings: Settings, lock: DaemonLock, notifier: Notifier, reread: Callable[[], Settings]
+) -> None:
     stop = asyncio.Event()
+    terminal = Terminal()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, stop.set)
     listeners = _listen(settings)  # before anything is started: a taken port is the likeliest failure
     gc.disable()  # what a large folder holds all stays: looking for garbage in it would double the time
-    try:
-        with paths.socket_folder() as sockets:
-            async with Runtime(settings, sockets=sockets) as runtime:
-                gc.freeze()  # nor does any later collection need to look at it
-                gc.enable()
-                runner = make_runner(build_app(runtime, settings), settings)
-                await runner.setup()
-                try:
-                    await _open(runner, listeners, settings)
-                    port = listeners[0].getsockname()[1]
-                    url = url_of(settings.bind_hosts[0], port, tls=settings.tls_cert is not None)
-                    lock.publish(url)
-                    _say_ready(url, runtime, settings)
-                    await _until_stopped(stop, runtime)
-                    for number in (signal.SIGTERM, signal.SIGINT):
-                        loop.add_signal_handler(number, runtime.hurry)
-                    _arm_dead_man(settings.drain_s + DEAD_MAN_MARGIN_S)
-                    lock.publish("")
-                    for site in list(runner.sites):
-                        await site.stop()
-                    await runtime.drain()
-                finally:
-                    await runner.cleanup()
-    finally:
+    async with AsyncExitStack() as stack:
         for listener in listeners:
-            listener.close()
+            stack.callback(listener.close)
+        await stack.enter_async_context(watchdog(notifier))
+        notifier.send(status(f"reading {settings.models_dir}"))
+        sockets = stack.enter_context(paths.socket_folder())
+        runtime = await stack.enter_async_context(Runtime(settings, sockets=sockets))
+        gc.freeze()  # nor does any later collection need to look at it
+        gc.enable()
+        app = build_app(runtime, settings)
+        runner = make_runner(app, settings)
+        stack.push_async_callback(runner.cleanup)
+        await runner.setup()
+        await _open(runner, listeners, settings)
+        port = listeners[0].getsockname()[1]
+        url = url_of(settings.bind_hosts[0], port, tls=settings.tls_cert is not None)
+        lock.publish(url)
+        _say_ready(url, runtime, settings)
+        supervision = await stack.enter_async_context(Supervision(notifier, runtime, url=url))
+
+        def hang_up() -> None:
+            if terminal.is_gone:
+                stop.set()
+            else:
+                with supervision.reloading():
+                    reload(reread, runtime=runtime, app=app)
+
+        loop.add_signal_handler(signal.SIGHUP, hang_up)
+        await _until_stopped(stop, runtime)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, runtime.hurry)
+        loop.add_signal_handler(signal.SIGHUP, lambda: None)
+        supervision.stopping()
+        _arm_dead_man(runtime.settings.longest_stop_s)
+        lock.publish("")
+        for site in list(runner.sites):
+            await site.stop()
+        await runtime.drain()
 
 
 def _arm_dead_man(limit_s: float) -> None:
@@ -219,4 +251,5 @@ def next_steps(url: str, model_id: str | None, settings: Settings) -> list[str]:
         "  janagent ls",
         f'  janagent chat {model_id} "Why is the sky blue?"',
         f"  curl -s {url}/v1/models",
+        "or from the desktop's tray: janagent tray",
     ]

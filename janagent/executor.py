@@ -21,6 +21,7 @@ from janagent.children.exits import ExitKind as ChildExit
 from janagent.children.logs import LogRing
 from janagent.children.pool import EnginePool
 from janagent.children.spawn import Child
+from janagent.config import Settings
 from janagent.core import events as ev
 from janagent.core.actions import (
     DiscardFetch,
@@ -92,6 +93,7 @@ class Executor:
         post: Callable[[ev.Event], None],
         logs_of: Callable[[str], LogRing],
         queue_limit: int,
+        media: wire.MediaRules,
         prompt_cache_bytes: int,
         fetchers: Fetchers,
         remotes: Remotes,
@@ -104,6 +106,7 @@ class Executor:
         self._post = post
         self._logs_of = logs_of
         self._queue_limit = queue_limit
+        self._media = media
         self._prompt_cache_bytes = prompt_cache_bytes
         self._running: dict[int, Running] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -203,6 +206,7 @@ class Executor:
         spec = engine_spec(
             action,
             running.socket_path,
+            media=self._media,
             queue_limit=self._queue_limit,
             prompt_cache_bytes=self._prompt_cache_bytes,
         )
@@ -300,7 +304,12 @@ class Executor:
 
 
 def engine_spec(
-    action: StartEngine, socket_path: Path, *, queue_limit: int, prompt_cache_bytes: int
+    action: StartEngine,
+    socket_path: Path,
+    *,
+    media: wire.MediaRules,
+    queue_limit: int,
+    prompt_cache_bytes: int,
 ) -> wire.EngineSpec:
     """What a worker is told, from a plan and the files it is about."""
     plan, init = action.plan, action.plan.init
@@ -326,9 +335,20 @@ def engine_spec(
         user_prompt=init.user_prompt,
         ai_prompt=init.ai_prompt,
         embedding=init.embedding is not False,
+        context_shift=init.context_shift is True,
+        media=media,
         has_classifier=action.entry.header is None or action.entry.header.has_classifier,
         queue_limit=queue_limit,
         prompt_cache_bytes=prompt_cache_bytes,
+    )
+
+
+def media_rules(settings: Settings) -> wire.MediaRules:
+    """What the settings say of pictures and sounds."""
+    return wire.MediaRules(
+        urls=settings.picture_urls,
+        private_urls=settings.picture_urls_private,
+        max_bytes=settings.max_picture_bytes,
     )
 
 

@@ -26,7 +26,7 @@ from janagent.core.limits import Limits
 from janagent.core.machine import Machine
 from janagent.core.memory import Budget
 from janagent.core.status import ModelStatus, State
-from janagent.executor import Executor, Running, Totals
+from janagent.executor import Executor, Running, Totals, media_rules
 from janagent.feed import Feed, MachineChanged, Subscription
 from janagent.fetchers import FETCH_ARGV, Fetchers
 from janagent.folder.catalog import Catalog
@@ -72,7 +72,7 @@ class Runtime:
         self.settings = settings
         self._models = paths.models_dir(settings.root)
         self._pause_file = paths.pause_file(settings.root)
-        self._memory = MemoryWatch(settings)
+        self.memory = self._memory = MemoryWatch(settings)
         self._machine = Machine(limits=Limits.of(settings), budget=Budget(0))
         is_default = settings.root == paths.default_root()
         self._catalog = Catalog(settings.root, default_root=is_default, budget=self._memory.capacity)
@@ -94,6 +94,7 @@ class Runtime:
             post=self.dispatch,
             logs_of=self.logs,
             queue_limit=settings.queue_limit,
+            media=media_rules(settings),
             prompt_cache_bytes=settings.prompt_cache,
             fetchers=self._fetchers,
             remotes=Remotes(post=self.dispatch, logs_of=self.logs, stall_s=settings.remote_stall_s),

@@ -210,31 +210,81 @@ def write_split(
     return paths
 
 
-def write_projector(path: Path, *, embedding_length: int = 64, quantization: str = "F16") -> Path:
-    """The header and the two projection matrices of a LLaVA-style image projector (`clip`)."""
+def write_projector(
+    path: Path,
+    *,
+    embedding_length: int = 64,
+    quantization: str = "F16",
+    image_size: int = 56,
+    seed: int = 0,
+    layers: int = 2,
+    width: int = 32,
+) -> Path:
+    """A whole random-weight CLIP with a LLaVA 1.5 projector (`mlp`): a token for every 14 x 14 pixels of
+    `image_size` squared. As LLaVA does, it leaves out the last of its layers.
+
+    Tensor names and shapes: llama.cpp's tools/mtmd/clip.cpp and models/llava.cpp.
+    """
+    patch, n_patches = 14, (image_size // 14) ** 2
 
     def fill(writer: gguf.GGUFWriter) -> None:
         writer.add_type("mmproj")
         writer.add_clip_has_vision_encoder(True)
         writer.add_clip_projector_type("mlp")
         writer.add_vision_projection_dim(embedding_length)
-        writer.add_vision_image_size(28)
-        writer.add_vision_patch_size(14)
-        writer.add_vision_embedding_length(32)
-        writer.add_vision_feed_forward_length(64)
-        writer.add_vision_block_count(1)
-        writer.add_vision_head_count(2)
+        writer.add_vision_image_size(image_size)
+        writer.add_vision_patch_size(patch)
+        writer.add_vision_embedding_length(width)
+        writer.add_vision_feed_forward_length(4 * width)
+        writer.add_vision_block_count(layers)
+        writer.add_vision_head_count(max(2, width // 64))
+        writer.add_vision_attention_layernorm_eps(1e-5)
+        writer.add_vision_image_mean([0.5, 0.5, 0.5])
+        writer.add_vision_image_std([0.5, 0.5, 0.5])
         writer.add_file_type(_FILE_TYPES[quantization])
-        random = np.random.default_rng(0)
-        tensors = {
-            "mm.0.weight": random.standard_normal((embedding_length, 32)).astype(np.float32),
+        tensors = _clip_tensors(
+            np.random.default_rng(seed), width=width, layers=layers, patch=patch, n_patches=n_patches
+        )
+        _add_tensors(writer, tensors, quantization)
+        # Last, as llama.cpp's converter has them: the width of the model that the projector is for.
+        random = np.random.default_rng(seed + 1)
+        last = {
+            "mm.0.weight": random.standard_normal((embedding_length, width)).astype(np.float32),
             "mm.0.bias": np.zeros(embedding_length, np.float32),
-            "mm.2.weight": random.standard_normal((embedding_length, embedding_length)).astype(np.float32),
+            "mm.2.weight": random.standard_normal((embedding_length, embedding_length)).astype(np.float32)
+            / 8,
             "mm.2.bias": np.zeros(embedding_length, np.float32),
         }
-        _add_tensors(writer, tensors, quantization)
+        _add_tensors(writer, last, quantization)
 
     return write_gguf(path, "clip", fill)
+
+
+def _clip_tensors(
+    random: np.random.Generator, *, width: int, layers: int, patch: int, n_patches: int
+) -> dict[str, Weights]:
+    """A vision transformer."""
+
+    def weights(*shape: int) -> Weights:
+        return (random.standard_normal(shape) / np.sqrt(shape[-1])).astype(np.float32)
+
+    tensors: dict[str, Weights] = {
+        "v.patch_embd.weight": (random.standard_normal((width, 3, patch, patch)) / patch).astype(np.float32),
+        # One-dimensional in no CLIP, and a matrix that llama.cpp takes rows of: F32 in any file.
+        "v.position_embd.weight": weights(n_patches, width),
+        "v.pre_ln.weight": np.ones(width, np.float32),
+        "v.pre_ln.bias": np.zeros(width, np.float32),
+    }
+    for layer in range(layers):
+        block = f"v.blk.{layer}"
+        for name in ("attn_q", "attn_k", "attn_v", "attn_out"):
+            tensors[f"{block}.{name}.weight"] = weights(width, width)
+        for name in ("ln1", "ln2"):
+            tensors[f"{block}.{name}.weight"] = np.ones(width, np.float32)
+            tensors[f"{block}.{name}.bias"] = np.zeros(width, np.float32)
+        tensors[f"{block}.ffn_up.weight"] = weights(4 * width, width)
+        tensors[f"{block}.ffn_down.weight"] = weights(width, 4 * width)
+    return tensors
 
 
 ADAPTER_RANK, ADAPTER_ALPHA = 4, 8.0

@@ -13,6 +13,7 @@ import psutil
 from janagent import paths
 from janagent.children.logs import LogRing
 from janagent.children.pool import EnginePool
+from janagent.children.wire import MediaRules
 from janagent.core import events as ev
 from janagent.core.actions import RemoveFiles, StartEngine, StopEngine
 from janagent.core.memory import Budget, fit
@@ -59,6 +60,7 @@ async def bench(models: Path, *, argv: tuple[str, ...] = ODD_ENGINE) -> AsyncIte
             post=made.events.put_nowait,
             logs_of=lambda _key: made.logs,
             queue_limit=8,
+            media=MediaRules(),
             prompt_cache_bytes=0,
             fetchers=Fetchers(
                 models=models,

@@ -51,3 +51,15 @@ def test_only_a_real_move_is_told(tmp_path: Path) -> None:
     assert not watch.is_worth_telling(before, {"memory_used_bytes": 10, "memory_budget_bytes": 1000})
     assert watch.is_worth_telling(before, {"memory_used_bytes": 100, "memory_budget_bytes": 1000})
     assert watch.is_worth_telling(before, {"memory_used_bytes": 0, "memory_budget_bytes": 900})
+
+
+def test_a_small_model_on_a_large_machine_is_told_too(tmp_path: Path) -> None:
+    watch = MemoryWatch(settings(tmp_path))
+    idle, one, about_one, two = (
+        {"memory_used_bytes": used, "memory_budget_bytes": 10**12}
+        for used in (0, 200_000_000, 210_000_000, 400_000_000)
+    )
+    assert watch.is_worth_telling(idle, one)
+    assert not watch.is_worth_telling(one, about_one)
+    assert watch.is_worth_telling(one, two)
+    assert watch.is_worth_telling(two, idle)

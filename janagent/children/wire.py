@@ -35,6 +35,17 @@ class Wire(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class MediaRules(Wire):
+    """Where pictures and sounds of requests may come from, and how large each may be.
+
+    A `data:` URL always may. `private_urls` are those of this machine and its network.
+    """
+
+    urls: bool = False
+    private_urls: bool = False
+    max_bytes: int = Field(default=20 * 2**20, ge=1)
+
+
 class Adapter(Wire):
     """A LoRA adapter to apply to the model."""
 
@@ -70,6 +81,8 @@ class EngineSpec(Wire):
     user_prompt: str | None = None
     ai_prompt: str | None = None
     embedding: bool = True
+    context_shift: bool = False
+    media: MediaRules = MediaRules()
     has_classifier: bool = True
     queue_limit: int = Field(default=256, ge=0)
     prompt_cache_bytes: int = Field(default=2_000_000_000, ge=0)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from janagent import __version__, paths
+from janagent import __version__, paths, words
 from janagent.cli import output
 from janagent.cli.options import Config, Json, Root
 from janagent.cli.output import Exit
@@ -117,7 +117,7 @@ def check_llama() -> Iterator[Check]:
     probe = Probe.model_validate_json(facts[-1]) if facts else Probe()
     yield Check("llama.cpp", Verdict.OK, f"llama-cpp-python {probe.llama_cpp or 'of unknown version'}")
     for gpu in probe.gpus if probe.supports_gpu else ():
-        free = f"{output.size(gpu.free_bytes)} of {output.size(gpu.total_bytes)} free"
+        free = f"{words.size(gpu.free_bytes)} of {words.size(gpu.total_bytes)} free"
         yield Check("gpu", Verdict.OK, f"{gpu.name}, {free}")
     if not probe.supports_gpu:
         yield Check("gpu", Verdict.OK, "this build of llama.cpp uses the processor only")
@@ -148,7 +148,7 @@ def check_disk(settings: Settings) -> Check:
         place = place.parent
     free_bytes = shutil.disk_usage(place).free
     little = free_bytes < LITTLE_DISK_BYTES
-    text = f"{output.size(free_bytes)} free at {place}"
+    text = f"{words.size(free_bytes)} free at {place}"
     return Check("disk", Verdict.WARNING if little else Verdict.OK, text)
 
 
@@ -182,7 +182,7 @@ def check_memory(settings: Settings) -> Check:
 
     budget_bytes = machine.memory_budget_bytes(held_bytes=0, explicit_bytes=settings.memory_budget)
     why = "memory_budget" if settings.memory_budget else "fitted to this machine"
-    return Check("memory", Verdict.OK, f"models may use {output.size(budget_bytes)} ({why})")
+    return Check("memory", Verdict.OK, f"models may use {words.size(budget_bytes)} ({why})")
 
 
 def check_watches(settings: Settings) -> Iterator[Check]:

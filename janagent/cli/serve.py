@@ -60,4 +60,4 @@ def serve(
     # Imported late: it costs several times what all other commands do, and a wrong setting needs none of it.
     from janagent import daemon
 
-    raise typer.Exit(daemon.run(settings))
+    raise typer.Exit(daemon.run(settings, reread=lambda: Settings.load(flags, config=config)))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from janagent.core.limits import Limits
 from janagent.core.memory import Budget
 from janagent.folder.entry import CatalogChange
 from janagent.folder.fault import Fault
@@ -174,6 +175,13 @@ class MemorySeen:
 
 
 @dataclass(frozen=True, slots=True)
+class LimitsChanged:
+    """Other settings hold from now on."""
+
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
 class ShutdownWanted:
     """Nothing new may start; running answers may finish for a while, or not if it `is_hasty`."""
 
@@ -204,6 +212,7 @@ Event = (
     | FetchDiscarded
     | FetchesPaused
     | MemorySeen
+    | LimitsChanged
     | ShutdownWanted
     | Tick
 )

@@ -167,6 +167,10 @@ class Machine:
                 self._world.wake(*fetch_event(event, now, world=world))
             case ev.MemorySeen():
                 self._memory_seen(event)
+            case ev.LimitsChanged(limits=limits):
+                world.limits = limits
+                world.lively.update(world.models)
+                world.touched.update(world.models)
             case ev.ShutdownWanted():
                 world.is_shutting_down, world.is_hasty = True, world.is_hasty or event.is_hasty
                 world.lively.update(world.models)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from janagent.core.faults import Refusal
 from janagent.folder.entry import ModelEntry
-from janagent.folder.estimate import GB, Budget, Need, fitted
+from janagent.folder.estimate import GB, Budget, Need, fitted, media_bytes
 from janagent.folder.parameters import InitParameters
 
 __all__ = ["GB", "Budget", "Plan", "fit", "too_large"]
@@ -34,7 +34,8 @@ def fit(entry: ModelEntry, init: InitParameters, *, key: str, budget: Budget) ->
 
     Raises Refusal `insufficient_memory` with the figures when it cannot fit even alone.
     """
-    found = fitted(entry.size_bytes, entry.header, init, budget=budget)
+    media = media_bytes(entry.projector)
+    found = fitted(entry.size_bytes, entry.header, init, budget=budget, media=media)
     if not found.is_fitting:
         raise too_large(entry, found.need, budget)
     warnings: list[str] = []

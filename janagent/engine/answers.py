@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from json.encoder import encode_basestring as quote
 from typing import Any
 
-from janagent.engine.calls import AnswerReader, Arguments, Call, Piece, Words
+from janagent.engine.calls import Arguments, Call, Piece, Words
+from janagent.engine.reader import AnswerReader
 from janagent.engine.sampling import TokenChances
 from janagent.engine.work import Finish, TokenReport
 
@@ -177,12 +178,9 @@ class ChunkWriter:
         """An event with more text."""
         if not reports:
             return (self._fronts[index] + quote(text) + self._plain).encode()
-        logprobs = compact(
-            shown_logprobs(reports, piece_of=self._piece_of, is_chat=self._envelope.is_chat, offset=offset)
-        )
         return (
             f"{self._fronts[index]}{quote(text)}{self._closing},"
-            f'"logprobs":{logprobs},"finish_reason":null}}]{self._tail}'
+            f'"logprobs":{self._logprobs(reports, offset=offset)},"finish_reason":null}}]{self._tail}'
         ).encode()
 
     def piece(self, index: int, piece: Piece, reports: Sequence[TokenReport] = ()) -> bytes:
@@ -191,22 +189,33 @@ class ChunkWriter:
             case Words(text=text, is_thought=False):
                 return self.text(index, text, reports)
             case Words(text=text):
-                return self._delta(index, {"reasoning_content": text})
+                return self._delta(index, {"reasoning_content": text}, reports)
             case Call():
                 begun = {"index": piece.index, **_shown_call(piece, "")}
-                return self._delta(index, {"tool_calls": [begun]})
+                return self._delta(index, {"tool_calls": [begun]}, reports)
             case Arguments(text=text):
                 more = {"index": piece.index, "function": {"arguments": text}}
-                return self._delta(index, {"tool_calls": [more]})
+                return self._delta(index, {"tool_calls": [more]}, reports)
 
-    def _delta(self, index: int, delta: dict[str, Any]) -> bytes:
+    def _delta(self, index: int, delta: dict[str, Any], reports: Sequence[TokenReport]) -> bytes:
         front = self._ends[index].removesuffix("{},")
-        return f'{front}{compact(delta)},"logprobs":null,"finish_reason":null}}]{self._tail}'.encode()
+        return (
+            f'{front}{compact(delta)},"logprobs":{self._logprobs(reports)},"finish_reason":null}}]{self._tail}'
+        ).encode()
 
-    def end(self, index: int, finish: Finish) -> bytes:
+    def end(self, index: int, finish: Finish, reports: Sequence[TokenReport] = ()) -> bytes:
         """The event that ends one answer."""
         front = self._ends[index] if self._envelope.is_chat else self._fronts[index] + '"",'
-        return f'{front}"logprobs":null,"finish_reason":"{finish.value}"}}]{self._tail}'.encode()
+        ending = f'"logprobs":{self._logprobs(reports)},"finish_reason":"{finish.value}"'
+        return f"{front}{ending}}}]{self._tail}".encode()
+
+    def _logprobs(self, reports: Sequence[TokenReport], *, offset: int = 0) -> str:
+        if not reports:
+            return "null"
+        shown = shown_logprobs(
+            reports, piece_of=self._piece_of, is_chat=self._envelope.is_chat, offset=offset
+        )
+        return compact(shown)
 
     def usage(self, usage: Usage) -> bytes:
         """The event before the last when the client asked for usage."""

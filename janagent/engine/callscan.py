@@ -1,163 +1,153 @@
-"""One function call in JSON, read as it comes: the name once it is whole, the arguments piece by piece.
+"""Function calls in JSON, read as they come: the name once it is whole, the arguments piece by piece.
 
     {"name": "weather", "arguments": {"city": "Bern"}}
 
 Key names differ between model families, order does not matter, and arguments may be an object or a text that
-holds one. Pure; `calls` finds where such an object begins.
+holds one. Pure; `families` finds where such an object begins.
 """
 
 import json
-from dataclasses import dataclass, field
-from enum import Enum, auto
+import re
+from collections.abc import Callable
+
+from janagent.engine.calls import Calls, NoCall
+from janagent.engine.source import WHITESPACE, Source, Wait
 
 NAME_KEYS = frozenset({"name", "function", "tool", "tool_name"})
 ARGUMENT_KEYS = frozenset({"arguments", "parameters", "args", "input"})
-_WHITESPACE = " \t\r\n"
+_KEYS = NAME_KEYS | ARGUMENT_KEYS | {"type", "id", "tool_call_id", "call_id", "index"}
+_IN_STRING = re.compile(r'["\\]')
+_OUTSIDE = re.compile(r'["{}\[\]]')
+_OBJECT_BEGINS = re.compile(r'\{\s*["}]')
 
 
-class NoCall(Exception):
-    """This JSON is no call; what was fed is text."""
+def json_value(source: Source, say: Callable[[str], None] | None = None) -> Wait[str]:
+    """The JSON value that begins here, as it is written.
 
-
-class _At(Enum):
-    START = auto()
-    KEY = auto()
-    IN_KEY = auto()
-    COLON = auto()
-    VALUE = auto()
-    IN_VALUE = auto()
-    COMMA = auto()
-    END = auto()
-
-
-@dataclass(slots=True)
-class CallScanner:
-    """Feed it text from the call's `{` on. `name` is set once known; `take_arguments` gives what is new."""
-
-    name: str | None = None
-    fed: str = ""
-    """All text so far, up to the end of the object."""
-    is_done: bool = False
-    _at: _At = _At.START
-    _key: str = ""
-    _value: list[str] = field(default_factory=list)
-    _depth: int = 0
-    _in_string: bool = False
-    _escaped: bool = False
-    _arguments: str = ""
-    _given: int = 0
-
-    def feed(self, text: str) -> str:
-        """Returns what follows the object's end. Raises NoCall; `fed` then holds all of it."""
-        for at, char in enumerate(text):
-            if self.is_done:
-                return text[at:]
-            self.fed += char
-            try:
-                self._step(char)
-            except NoCall:
-                self.fed += text[at + 1 :]
-                raise
-        return ""
-
-    def take_arguments(self) -> str:
-        """The arguments' JSON that came since the last time; only once the name is known."""
-        if self.name is None:
+    With `say` it goes there as it comes, cut off where the text is; else a value that is cut off raises
+    NoCall.
+    """
+    parts: list[str] = []
+    tell = say or parts.append
+    first = yield from source.peek()
+    if not first or first not in '{["':
+        yield from _plain(source, tell)
+        return "".join(parts)
+    depth, in_string, escaped, is_done = 0, False, False, False
+    while True:
+        text, start = source.text, source.at
+        at = start
+        while at < len(text) and not is_done:
+            if escaped:
+                at, escaped = at + 1, False
+                continue
+            found = (_IN_STRING if in_string else _OUTSIDE).search(text, at)
+            if found is None:
+                at = len(text)
+                break
+            at = found.end()
+            match found[0]:
+                case "\\":
+                    escaped = True
+                case '"':
+                    in_string = not in_string
+                case "{" | "[":
+                    depth += 1
+                case _:
+                    depth -= 1
+            is_done = not in_string and depth <= 0
+        source.at = at
+        if at > start:
+            tell(text[start:at])
+        if is_done:
+            return "".join(parts)
+        if source.is_whole:
+            if say is None:
+                raise NoCall
             return ""
-        new = self._arguments[self._given :]
-        self._given = len(self._arguments)
-        return new
+        yield
 
-    def _step(self, char: str) -> None:
-        if self._at is _At.IN_KEY:
-            self._in_key(char)
-        elif self._at is _At.IN_VALUE:
-            self._in_value(char)
-        elif char not in _WHITESPACE:
-            self._between(char)
 
-    def _between(self, char: str) -> None:
-        match self._at, char:
-            case _At.START, "{":
-                self._at = _At.KEY
-            case _At.KEY, '"':
-                self._at, self._value = _At.IN_KEY, [char]
-            case ((_At.KEY | _At.COMMA), "}"):
-                self._end()
-            case _At.COLON, ":":
-                self._at = _At.VALUE
-            case _At.VALUE, _:
-                self._at, self._value, self._depth = _At.IN_VALUE, [], 0
-                self._in_value(char)
-            case _At.COMMA, ",":
-                self._at = _At.KEY
-            case _:
-                raise NoCall
+def _plain(source: Source, tell: Callable[[str], None]) -> Wait[None]:
+    """A number, true, false or null."""
+    while (char := (yield from source.peek())) and char not in ",]}" + WHITESPACE:
+        tell(char)
+        source.at += 1
 
-    def _in_key(self, char: str) -> None:
-        self._value.append(char)
-        if self._escaped:
-            self._escaped = False
-        elif char == "\\":
-            self._escaped = True
-        elif char == '"':
-            self._key = _decoded("".join(self._value))
-            self._at = _At.COLON
 
-    def _in_value(self, char: str) -> None:
-        if not self._in_string and not self._depth and char in ",}" and self._value:
-            self._value_ended()
-            self._at = _At.COMMA
-            self._between(char)
-            return
-        self._value.append(char)
-        is_streamed = self._key in ARGUMENT_KEYS and self._value[0] == "{"
-        if is_streamed and (self._depth or len(self._value) == 1):
-            self._arguments += char
-        if self._in_string:
-            if self._escaped:
-                self._escaped = False
-            elif char == "\\":
-                self._escaped = True
-            elif char == '"':
-                self._in_string = False
-        elif char == '"':
-            self._in_string = True
-        elif char in "{[":
-            self._depth += 1
-        elif char in "}]":
-            self._depth -= 1
+def json_calls(source: Source, calls: Calls, *, closing: str = "") -> Wait[None]:
+    """Calls in JSON, one after another or in an array, and `closing` where it is there. Raises NoCall."""
+    yield from source.skip(WHITESPACE + "[")
+    yield from json_call(source, calls)
+    while True:
+        char = yield from source.skip(WHITESPACE + "[],;")
+        if (closing and (yield from source.take(closing))) or char != "{":
+            break
+        yield from json_call(source, calls)
+    source.commit()
 
-    def _value_ended(self) -> None:
-        text = "".join(self._value).strip()
-        if self._key in NAME_KEYS and self.name is None:
-            found = _loaded(text)
-            if isinstance(found, dict):  # {"function": {"name": ..., "arguments": ...}}
-                inner = CallScanner()
-                inner.feed(text)
-                self.name, self._arguments = inner.name, inner._arguments
-            elif isinstance(found, str):
-                self.name = found
-            else:
-                raise NoCall
-        elif self._key in ARGUMENT_KEYS and not text.startswith("{"):
-            found = _loaded(text)
-            self._arguments = found if isinstance(found, str) else "{}" if found is None else text
 
-    def _end(self) -> None:
-        if self.name is None:
+def json_call(source: Source, calls: Calls) -> Wait[None]:
+    """One call. Raises NoCall as soon as it cannot be one."""
+    yield from _members(source, calls)
+    calls.end()
+
+
+def _members(source: Source, calls: Calls) -> Wait[None]:
+    if not (yield from source.take("{")):
+        raise NoCall
+    name: object = ""
+    arguments = ""
+    while (yield from source.skip()) == '"':
+        key = _loaded((yield from json_value(source)))
+        if key not in _KEYS and not calls.is_open:
             raise NoCall
-        self._arguments = self._arguments or "{}"
-        self.is_done, self._at = True, _At.END
+        yield from source.skip()
+        if not (yield from source.take(":")):
+            raise NoCall
+        char = yield from source.skip()
+        if key in NAME_KEYS and char == "{" and not name:  # {"function": {"name": ..., "arguments": ...}}
+            yield from _members(source, calls)
+            name = "told"
+        elif key in NAME_KEYS and not name:
+            name = _loaded((yield from json_value(source)))
+            if not isinstance(name, str) or not calls.has(name):
+                raise NoCall
+        elif key in ARGUMENT_KEYS and char == "{" and isinstance(name, str) and name and not calls.is_open:
+            yield from _begins_object(source)
+            calls.begin(name)
+            yield from json_value(source, calls.more)
+        elif key in ARGUMENT_KEYS:
+            arguments = _as_object((yield from json_value(source)))
+        else:
+            yield from json_value(source)
+        yield from source.skip()
+        if not (yield from source.take(",")):
+            break
+    is_closed = yield from source.take("}")
+    if not calls.is_open:
+        if not isinstance(name, str) or not is_closed:
+            raise NoCall
+        calls.begin(name)
+        calls.more(arguments or "{}")
+
+
+def _begins_object(source: Source) -> Wait[None]:
+    """Raises NoCall where what begins here is no JSON object."""
+    while _OBJECT_BEGINS.match(source.text, source.at) is None:
+        if source.is_whole or source.text[source.at + 1 :].strip():
+            raise NoCall
+        yield
+
+
+def _as_object(text: str) -> str:
+    """Arguments that are no object as one, where they hold one in a text."""
+    found = _loaded(text)
+    return found if isinstance(found, str) else "{}" if found is None else text
 
 
 def _loaded(text: str) -> object:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise NoCall from None
-
-
-def _decoded(text: str) -> str:
-    found = _loaded(text)
-    return found if isinstance(found, str) else ""

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from janagent.engine.adapters import apply_adapters
+from janagent.engine.drafts import MAX_OUTPUTS
 from janagent.engine.model import LoadError, Model, Tokens, pointer
 
 _KV_TYPES = {
@@ -68,17 +69,22 @@ class ContextOptions:
 class Context:
     """A llama_context and a batch of numpy arrays that its C struct points into: filling it copies slices."""
 
-    def __init__(self, handle: Any, *, model: Model, n_batch: int) -> None:
+    def __init__(self, handle: Any, *, model: Model, n_batch: int, n_ubatch: int) -> None:
         self.handle = handle
         self.model = model
         self.memory: Any = llama_cpp.llama_get_memory(handle)
         self.n_batch = n_batch
+        self.n_ubatch = n_ubatch
         self.n_tokens = 0
         self._n_window = int(llama_cpp.llama_model_n_swa(model.handle))
         self.can_cut = not (
             llama_cpp.llama_model_is_recurrent(model.handle) or llama_cpp.llama_model_is_hybrid(model.handle)
         )
         """Whether a sequence can be cut anywhere; a recurrent state is that of its last token alone."""
+        self.can_draft = self.can_cut and self._n_window <= 0
+        """Whether tokens that turned out wrong can be taken back; a sliding window has forgotten for them."""
+        self.can_shift = self.can_draft and bool(llama_cpp.llama_memory_can_shift(self.memory))
+        """Whether a part in the middle of a sequence can be dropped."""
         self._token = np.zeros(n_batch, dtype=np.int32)
         self._position = np.zeros(n_batch, dtype=np.int32)
         self._output = np.zeros(n_batch, dtype=np.int8)
@@ -87,6 +93,7 @@ class Context:
         itemsize = self._seq_id.itemsize
         addresses = self._seq_id.ctypes.data + itemsize * np.arange(n_batch, dtype=np.uint64)
         self._seq_id_pointers = addresses.astype(np.uint64)
+        self._no_output = np.zeros(n_batch, dtype=np.int8)
         self._logits_type = ctypes.c_float * model.n_vocab
         self._batch = llama_cpp.llama_batch(
             n_tokens=0,
@@ -139,7 +146,43 @@ class Context:
     def decode(self) -> Decoded:
         """Run the batch through the model; releases the GIL for the whole time."""
         self._batch.n_tokens = self.n_tokens
-        match llama_cpp.llama_decode(self.handle, self._batch):
+        return self._decode(self._batch)
+
+    def decode_embeddings(
+        self,
+        embeddings: npt.NDArray[np.float32],
+        positions: npt.NDArray[np.int32],
+        *,
+        seq_id: int,
+        is_causal: bool,
+    ) -> Decoded:
+        """Run embeddings through the model in the place of tokens, with which they cannot share a batch.
+
+        `embeddings` has shape (n, the model's input width), n at most `n_batch`; `positions` (n) or (4, n).
+        The batch that is being filled must be empty, and is afterwards.
+        """
+        n = len(embeddings)
+        embeddings, positions = np.ascontiguousarray(embeddings), np.ascontiguousarray(positions)
+        self._seq_id[:n] = seq_id
+        batch = llama_cpp.llama_batch(
+            n_tokens=n,
+            token=None,
+            embd=pointer(embeddings),
+            pos=pointer(positions),
+            n_seq_id=self._batch.n_seq_id,
+            seq_id=self._batch.seq_id,
+            logits=pointer(self._no_output),
+        )
+        if is_causal:
+            return self._decode(batch)
+        llama_cpp.llama_set_causal_attn(self.handle, False)
+        try:
+            return self._decode(batch)
+        finally:
+            llama_cpp.llama_set_causal_attn(self.handle, True)
+
+    def _decode(self, batch: Any) -> Decoded:
+        match llama_cpp.llama_decode(self.handle, batch):
             case 0:
                 return Decoded.OK
             case 1:
@@ -190,6 +233,12 @@ class Context:
         first = llama_cpp.llama_memory_seq_pos_min(self.memory, seq_id)
         last = llama_cpp.llama_memory_seq_pos_max(self.memory, seq_id)
         return bool(0 <= first <= max(0, last + 1 - self._n_window))
+
+    def shift(self, seq_id: int, first: int, end: int) -> None:
+        """Drop the tokens of a sequence from `first` to before `end` and move up those that follow; the next
+        `decode` turns their keys."""
+        llama_cpp.llama_memory_seq_rm(self.memory, seq_id, first, end)
+        llama_cpp.llama_memory_seq_add(self.memory, seq_id, end, -1, first - end)
 
     def share_sequence(self, source: int, target: int) -> None:
         """Put a copy of all that the cache holds for `source` in place of what it holds for `target`.
@@ -246,9 +295,10 @@ def open_context(model: Model, options: ContextOptions) -> Context:
     parameters.n_seq_max = options.n_seq_max
     parameters.n_threads = options.n_threads
     parameters.n_threads_batch = options.n_threads
-    # One output for each sequence is all a chat step asks for; room for more would be logits never computed,
-    # n_batch * n_vocab floats of them.
-    parameters.n_outputs_max = options.n_batch if options.embeddings else options.n_seq_max
+    # The next token of each sequence and of its draft is all a chat step asks for; room for more would be
+    # logits never computed, n_batch * n_vocab floats of them.
+    n_outputs = max(options.n_seq_max, MAX_OUTPUTS)
+    parameters.n_outputs_max = options.n_batch if options.embeddings else min(n_outputs, options.n_batch)
     # A part for each sequence in the chat context: see `table`. Embeddings share one, as they come and go.
     parameters.kv_unified = options.embeddings
     parameters.no_perf = True
@@ -262,4 +312,4 @@ def open_context(model: Model, options: ContextOptions) -> Context:
     if not handle:
         raise LoadError("llama.cpp could not make a context")
     apply_adapters(model, handle)
-    return Context(handle, model=model, n_batch=options.n_batch)
+    return Context(handle, model=model, n_batch=options.n_batch, n_ubatch=parameters.n_ubatch)

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from janagent.body import BodyStream
 from janagent.engine.answers import Choice, ChunkWriter
-from janagent.engine.calls import AnswerReader
 from janagent.engine.faults import RequestError, engine_lost
-from janagent.engine.work import Finish, Progress
+from janagent.engine.reader import AnswerReader
+from janagent.engine.work import Finish, Progress, TokenReport
 
 
 class Collected:
@@ -61,6 +61,7 @@ class Streamed:
         self._chunks = chunks
         self._echoed = echoed
         self._is_begun = [False] * n
+        self._unsent: list[list[TokenReport]] = [[] for _ in range(n)]
         self._open = n
         self.changed = asyncio.Event()
         self.error: RequestError | None = None
@@ -79,32 +80,36 @@ class Streamed:
             self.changed.set()
             return
         data = b""
+        reports: Sequence[TokenReport] = progress.reports
         echo = self._echoed[index] if self._echoed else ""
         if not self._is_begun[index]:
             self._is_begun[index] = True
             data = self._chunks.role(index) + (self._chunks.text(index, echo) if echo else b"")
         finish = progress.finish
         if self._readers:
-            data += self._read(index, progress)
+            read, reports = self._read(index, progress)
+            data += read
             if finish is Finish.STOP and self._readers[index].has_called:
                 finish = Finish.TOOL_CALLS
         elif progress.text or progress.reports:
             data += self._chunks.text(index, progress.text, progress.reports, offset=len(echo))
         if finish is not None:
-            data += self._chunks.end(index, finish)
+            data += self._chunks.end(index, finish, reports if self._readers else ())
             self._open -= 1
         self._stream.write(data)
         if self._open == 0 or not self._stream.is_open or self._stream.is_congested:
             self.changed.set()
 
-    def _read(self, index: int, progress: Progress) -> bytes:
+    def _read(self, index: int, progress: Progress) -> tuple[bytes, Sequence[TokenReport]]:
+        """(the events of what is certain by now, the reports that no event has taken along)."""
         reader = self._readers[index]
         pieces = reader.feed(progress.text)
         if progress.finish is not None:
             pieces += reader.finish()
-        reports = progress.reports
+        reports = [*self._unsent[index], *progress.reports]
         data = b""
         for piece in pieces:
             data += self._chunks.piece(index, piece, reports)
-            reports = ()
-        return data
+            reports = []
+        self._unsent[index] = reports
+        return data, reports

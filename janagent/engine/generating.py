@@ -7,22 +7,24 @@ import asyncio
 import functools
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 from aiohttp import web
 
 from janagent.body import BodyStream, ReaderStalled
 from janagent.engine.answers import DONE, ChunkWriter, Envelope, Usage, error_event, whole
-from janagent.engine.calls import AnswerReader, Style, Thinking
+from janagent.engine.conversation import NO_READING, Reading
 from janagent.engine.delivery import Collected, Streamed
 from janagent.engine.faults import RequestError
-from janagent.engine.model import Model, Tokens
+from janagent.engine.media import Prompt
+from janagent.engine.model import Model
+from janagent.engine.reader import AnswerReader
 from janagent.engine.replies import clean, json_reply, queue_full
 from janagent.engine.requests import MAX_ANSWERS, SamplingBody
 from janagent.engine.sampling import Sampling
 from janagent.engine.scheduler import Scheduler
 from janagent.engine.text import TextStream
+from janagent.engine.tools import Toolbox
 from janagent.engine.wishes import ShapeMaker
 from janagent.engine.work import Finish, Generation, Progress, QueueFull, Request
 
@@ -48,23 +50,31 @@ class Wanted:
     """
 
     body: SamplingBody
-    prompts: Sequence[Tokens]
+    prompts: Sequence[Prompt]
     is_chat: bool
     limit: int | None
     top_logprobs: int | None
     stops: Sequence[str] = ()
     echoed: Sequence[str] = ()
-    forced: Mapping[str, Any] | None = None
-    """The schema of calls that have to be made."""
-    style: Style | None = None
-    thinking: Thinking | None = None
-    shown: Mapping[int, bytes] = field(default_factory=dict)
+    n_keep: int | None = None
+    """Tokens of the prompt that stay when the context shifts; None: it does not."""
+    toolbox: Toolbox | None = None
+    reading: Reading = NO_READING
 
     def readers(self) -> list[AnswerReader]:
         """One for each answer, or none where all that is said is words."""
-        if self.style is None and self.thinking is None:
+        if self.reading.form is None and self.reading.thinking is None:
             return []
-        return [AnswerReader(style=self.style, thinking=self.thinking) for _ in range(self.n_choices)]
+        toolbox = self.toolbox or Toolbox()
+        return [
+            AnswerReader(
+                form=self.reading.form,
+                thinking=self.reading.thinking,
+                tools=toolbox.parameters,
+                may_call_several=toolbox.may_call_several,
+            )
+            for _ in range(self.n_choices)
+        ]
 
     @property
     def n_choices(self) -> int:
@@ -99,7 +109,8 @@ class Generator:
             raise RequestError(
                 f"n: at most {MAX_ANSWERS} answers in one request", param="n", code="invalid_value"
             )
-        grammar = await self._shapes.prepare(wanted.body, forced=wanted.forced)
+        forced = None if wanted.toolbox is None else wanted.toolbox.forcing_schema()
+        grammar = await self._shapes.prepare(wanted.body, forced=forced, instead=wanted.reading.instead)
         if wanted.body.stream:
             return await self._stream(request, wanted, grammar)
         return await self._collect(wanted, grammar)
@@ -185,14 +196,16 @@ class Generator:
         stops = (*(body.stop or ()), *wanted.stops)
         return [
             Generation(
-                prompt=prompt,
-                max_tokens=self._room(prompt, wanted.limit),
+                prompt=prompt.tokens,
+                media=prompt.media,
+                n_keep=wanted.n_keep,
+                max_tokens=self._room(prompt, wanted),
                 sampling=_for_choice(sampling, choice),
                 text=TextStream(stops),
                 receive=functools.partial(delivery.receive, position * n + choice),
                 top_logprobs=wanted.top_logprobs,
-                walk=None if grammar is None else self._shapes.walk(grammar),
-                shown=wanted.shown,
+                walk=None if grammar is None else self._shapes.walk(grammar, wanted.reading.detours),
+                shown=wanted.reading.detours.shown,
             )
             for position, prompt in enumerate(wanted.prompts)
             for choice in range(n)
@@ -209,9 +222,11 @@ class Generator:
         except QueueFull as error:
             raise queue_full(error) from error
 
-    def _room(self, prompt: Tokens, limit: int | None) -> int:
-        room = self._ctx_len - prompt.size
-        return room if limit is None else min(limit, room)
+    def _room(self, prompt: Prompt, wanted: Wanted) -> int:
+        if wanted.n_keep is not None:
+            return self._ctx_len if wanted.limit is None else wanted.limit
+        room = self._ctx_len - prompt.tokens.size
+        return room if wanted.limit is None else min(wanted.limit, room)
 
     def _sampling(self, body: SamplingBody, *, may_go_on: bool) -> Sampling:
         """`may_go_on`: no wanted shape says where the end is."""
@@ -253,7 +268,7 @@ def _logit_bias(given: Mapping[str, float], *, n_vocab: int) -> dict[int, float]
 
 def _usage(wanted: Wanted, generations: Sequence[Generation]) -> Usage:
     return Usage(
-        prompt=sum(prompt.size for prompt in wanted.prompts),
+        prompt=sum(prompt.tokens.size for prompt in wanted.prompts),
         completion=sum(generation.n_generated for generation in generations),
         cached=min((generation.n_cached for generation in generations), default=0),
     )

@@ -29,12 +29,16 @@ class EngineLog:
         self._line = b""
         self._lock = threading.Lock()
         self._callbacks: list[Any] = []
+        self.callback: Any = llama_cpp.llama_log_callback(self._on_text)
+        """For llama.cpp's libraries that have a log of their own."""
 
     def install(self) -> None:
         """Take over llama.cpp's log for the whole process."""
-        callback = llama_cpp.llama_log_callback(self._on_text)
-        self._callbacks.append(callback)
-        llama_cpp.llama_log_set(callback, ctypes.c_void_p(0))
+        llama_cpp.llama_log_set(self.callback, ctypes.c_void_p(0))
+
+    def forget(self) -> None:
+        """Drop the error lines so far: what comes next is about something else."""
+        self._errors.clear()
 
     def on_abort(self, tell: Callable[[str], None]) -> None:
         """Call `tell(reason)` when ggml is about to abort the process. Silent where ggml has no such hook."""

@@ -5,24 +5,21 @@ tokens.
 """
 
 import datetime
+import functools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import jinja2
-from jinja2.ext import loopcontrols
+from jinja2.ext import Extension, loopcontrols
+from jinja2.nodes import Node
+from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from janagent.engine.tools import (
-    Family,
-    Message,
-    Toolbox,
-    in_words,
-    parsed_history,
-    plain_history,
-    with_words,
-)
+from janagent.engine.families.known import Family
+from janagent.engine.history import Abilities, Message, fitted, in_plain_words, tidied, without_system
+from janagent.engine.tools import Toolbox, in_words, with_words
 
 #: What llama.cpp falls back to when a GGUF brings no template.
 CHATML = (
@@ -31,6 +28,12 @@ CHATML = (
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
+
+
+#: stands for a message's text when a template is asked how it wants it
+_PROBE = "the text of a message"
+#: what Hugging Face sets where a request has none; other templates take a name that is set for a list
+_UNSET = {"tools": None, "documents": None}
 
 
 class PromptError(Exception):
@@ -80,20 +83,39 @@ def _ended(piece: str) -> str:
 class Template:
     """A compiled chat template. Make one with `compile_template`."""
 
-    def __init__(self, template: jinja2.Template, *, bos: str, eos: str) -> None:
+    def __init__(self, template: jinja2.Template, *, source: str, bos: str, eos: str) -> None:
+        self.source = source
         self._template = template
         self._tokens = {"bos_token": bos, "eos_token": eos}
 
+    @functools.cached_property
+    def _way(self) -> tuple[Mapping[str, Any], bool]:
+        """What is passed for values that are not set, and whether contents have to be lists of parts."""
+        for unset, wants_parts in ((_UNSET, False), (_UNSET, True), ({}, False), ({}, True)):
+            if self._shows(unset, wants_parts):
+                return unset, wants_parts
+        return _UNSET, False
+
+    def _shows(self, unset: Mapping[str, Any], wants_parts: bool) -> bool:
+        """Whether the text of a message that is given so is in the prompt."""
+        content = [{"type": "text", "text": _PROBE}] if wants_parts else _PROBE
+        try:
+            return _PROBE in self._render([{"role": "user", "content": content}], unset)
+        except PromptError:
+            return False
+
     def render(self, messages: Sequence[Message], *, extra: Mapping[str, Any] | None = None) -> str:
-        """The prompt, ready for the assistant's turn. Raises PromptError with the template's own words."""
-        values: dict[str, Any] = {
-            "messages": messages,
-            "tools": None,
-            "documents": None,
-            **self._tokens,
-            "add_generation_prompt": True,
-            **(extra or {}),
-        }
+        """The prompt, ready for the assistant's turn. Raises PromptError with the template's own words.
+
+        Contents are strings; a template that only takes lists of parts gets them as such.
+        """
+        unset, wants_parts = self._way
+        if wants_parts:
+            messages = [{**m, "content": [{"type": "text", "text": m["content"]}]} for m in messages]
+        return self._render(messages, {**unset, **(extra or {})})
+
+    def _render(self, messages: Sequence[Message], values: Mapping[str, Any]) -> str:
+        values = {"messages": messages, **self._tokens, "add_generation_prompt": True, **values}
         try:
             return self._template.render(values)
         except jinja2.TemplateError as error:
@@ -103,17 +125,40 @@ class Template:
         except (RecursionError, MemoryError, ZeroDivisionError) as error:
             raise PromptError(f"the chat template failed: {type(error).__name__}") from error
 
+    @functools.cached_property
+    def abilities(self) -> Abilities:
+        """What it can show; found out when it is first needed."""
+
+        def render(messages: Sequence[Message], tools: Sequence[Any] | None) -> str | None:
+            try:
+                return self.render(messages, extra={} if tools is None else {"tools": tools})
+            except PromptError:
+                return None
+
+        return Abilities.of(render)
+
+
+class _Generation(Extension):
+    """Hugging Face's `{% generation %}`, which marks words for training: shown as they are."""
+
+    tags = {"generation"}  # noqa: RUF012 - as Jinja has it
+
+    def parse(self, parser: Parser) -> list[Node]:
+        """What stands up to `{% endgeneration %}`."""
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
 
 def compile_template(source: str, *, bos: str, eos: str) -> Template:
     """Compile a template the way Hugging Face templates expect. Raises PromptError naming the line."""
     environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
+        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _Generation]
     )
     environment.filters["tojson"] = _tojson
     environment.globals["raise_exception"] = _raise_exception
     environment.globals["strftime_now"] = _strftime_now
     try:
-        return Template(environment.from_string(source), bos=bos, eos=eos)
+        return Template(environment.from_string(source), source=source, bos=bos, eos=eos)
     except jinja2.TemplateSyntaxError as error:
         raise PromptError(f"the chat template is broken at line {error.lineno}: {error.message}") from error
 
@@ -150,7 +195,13 @@ class ChatPrompt:
     template: Template | None = None
     system: str = ""
     fault: str = ""
-    family: Family = field(default_factory=Family)
+
+    @functools.cached_property
+    def family(self) -> Family:
+        """How this model calls functions and marks its thoughts."""
+        if self.template is None:
+            return Family()
+        return Family.of(self.template.source, shows_tools=self.template.abilities.tools)
 
     @property
     def stops(self) -> tuple[str, ...]:
@@ -165,21 +216,28 @@ class ChatPrompt:
         extra: Mapping[str, Any] | None = None,
     ) -> str:
         """The prompt for `messages`, whose contents are plain strings. Raises PromptError."""
-        if self.pieces is None and self.family.has_tools:
-            messages = parsed_history(messages)
-            if toolbox is not None:
-                extra = {**(extra or {}), "tools": list(toolbox.tools)}
-        else:
-            messages = plain_history(messages)
-            if toolbox is not None:
-                messages = with_words(messages, in_words(toolbox))
+        told = tidied(messages)
         if self.pieces is not None:
-            return self.pieces.render(messages)
+            return self.pieces.render(_with_tools(in_plain_words(told), toolbox))
         if self.template is None:
             raise PromptError(self.fault)
-        if self.system and not any(m["role"] in ("system", "developer") for m in messages):
-            messages = [{"role": "system", "content": self.system}, *messages]
-        return self.template.render(messages, extra=extra)
+        able, source = self.template.abilities, self.template.source
+        if "developer" not in source:
+            told = [{**m, "role": "system"} if m["role"] == "developer" else m for m in told]
+        told = fitted(told, able) if able.calls else in_plain_words(told)
+        if self.system and not any(m["role"] in ("system", "developer") for m in told):
+            told = [{"role": "system", "content": self.system}, *told]
+        if toolbox is not None and able.tools:
+            extra = {**(extra or {}), "tools": list(toolbox.tools)}
+        else:
+            told = _with_tools(told, toolbox)
+        if not able.system:
+            told = without_system(told)
+        return self.template.render(told, extra=extra)
+
+
+def _with_tools(messages: list[Message], toolbox: Toolbox | None) -> list[Message]:
+    return messages if toolbox is None else with_words(messages, in_words(toolbox))
 
 
 def make_chat_prompt(
@@ -202,4 +260,4 @@ def make_chat_prompt(
         compiled = compile_template(template or CHATML, bos=bos, eos=eos)
     except PromptError as error:
         return ChatPrompt(fault=str(error))
-    return ChatPrompt(template=compiled, system=pre_prompt or "", family=Family.of(template or CHATML))
+    return ChatPrompt(template=compiled, system=pre_prompt or "")

@@ -9,9 +9,10 @@ import json
 from typing import Annotated, Any, Literal, TypeVar
 
 import pydantic
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, StringConstraints
 
 from janagent.engine.faults import RequestError, unsupported
+from janagent.engine.parts import Marks, Mixed, read_content
 
 MAX_STOPS = 16
 MAX_ANSWERS = 128
@@ -42,22 +43,6 @@ def _stops(value: Any) -> Any:
 
 def _unlimited(value: Any) -> Any:
     return None if value == -1 and not isinstance(value, bool) else value
-
-
-def _joined_parts(value: Any) -> Any:
-    """Message content as one string; a list of parts is allowed as long as all are text."""
-    if not isinstance(value, list):
-        return value
-    texts = []
-    for part in value:
-        if not isinstance(part, dict) or not isinstance(part.get("type"), str):
-            raise ValueError("a content part must be an object with a type")
-        if part["type"] not in ("text", "input_text"):
-            raise ValueError(f"this model takes text only, not {part['type']}")
-        if not isinstance(part.get("text"), str):
-            raise ValueError("a text part must have a text")
-        texts.append(part["text"])
-    return "\n".join(texts)
 
 
 class Body(BaseModel):
@@ -103,12 +88,16 @@ class ChatMessage(BaseModel):
     model_config = ConfigDict(strict=True, extra="allow", frozen=True)
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: Annotated[str | None, BeforeValidator(_joined_parts)] = None
+    content: Annotated[str | InstanceOf[Mixed] | None, BeforeValidator(read_content)] = None
 
-    def for_template(self) -> dict[str, Any]:
-        """The message as templates expect it: content is a string, unset fields are absent."""
+    def for_template(self, marks: Marks) -> dict[str, Any]:
+        """The message as templates expect it: content is a string, unset fields are absent.
+
+        Where it has media, they get `marks`.
+        """
         given = {name: value for name, value in (self.model_extra or {}).items() if value is not None}
-        return {"role": self.role, "content": self.content or "", **given}
+        content = marks.text_of(self.content) if isinstance(self.content, Mixed) else self.content
+        return {"role": self.role, "content": content or "", **given}
 
 
 class ChatBody(SamplingBody):
@@ -119,9 +108,18 @@ class ChatBody(SamplingBody):
     logprobs: bool | None = None
     top_logprobs: int | None = Field(default=None, ge=0, le=20)
     chat_template_kwargs: dict[str, Any] | None = None
+    reasoning_effort: str | None = None
+    reasoning_format: Literal["none", "auto", "deepseek", "deepseek-legacy"] | None = None
     tools: Annotated[list[dict[str, Any]] | None, Field(max_length=MAX_TOOLS)] = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
+
+    @property
+    def template_values(self) -> dict[str, Any]:
+        """What the request tells the chat template; each template knows a few of these names."""
+        effort = self.reasoning_effort
+        asked = {} if effort is None else {"reasoning_effort": effort, "enable_thinking": effort != "none"}
+        return {**asked, **(self.chat_template_kwargs or {})}
 
 
 class CompletionBody(SamplingBody):

@@ -175,7 +175,7 @@ def _bias_and_penalties(settings: Sampling, *, model: Model, prompt: Tokens, max
         repeat = llama_cpp.llama_sampler_init_penalties(
             model.n_vocab, _REPEAT_WINDOW, settings.repeat_penalty, 0.0, 0.0
         )
-        for token in prompt[-_REPEAT_WINDOW:]:
+        for token in prompt[prompt >= 0][-_REPEAT_WINDOW:]:  # without pictures
             llama_cpp.llama_sampler_accept(repeat, int(token))
         samplers.append(repeat)
     if settings.presence_penalty != 0.0 or settings.frequency_penalty != 0.0:

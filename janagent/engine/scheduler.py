@@ -6,7 +6,7 @@ with one `call_soon_threadsafe` a step. It must not know HTTP, JSON or chat temp
 
 A step, numbered as in `_step`:
 1. drop cancelled answers and give free slots to waiting requests, in turn;
-2. fill the batch: one token for each answering slot, prompt chunks for the others;
+2. feed a medium, fill the batch (`batch`): a token for each answering slot, guesses at more, prompt chunks;
 3. decode;
 4. sample, turn tokens into text, find the ends;
 5. hand all of it to the loop.
@@ -20,20 +20,19 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from janagent.engine.batch import MIN_CHUNK, Filled, chunk_size, fill
 from janagent.engine.context import Context, Decoded
+from janagent.engine.drafts import Costs
+from janagent.engine.feeding import next_to_see, prefill_medium
 from janagent.engine.retained import Retained
 from janagent.engine.sampling import ShapeLost, chances
-from janagent.engine.slots import Slot, share_budget
+from janagent.engine.slots import Slot
 from janagent.engine.table import SlotTable
 from janagent.engine.work import Finish, Generation, Progress, QueueFull, Request, TokenReport
 from janagent.slices import ask_for_usual_slices
 
 log = logging.getLogger(__name__)
 
-#: how long one step may last because of prompt chunks: while answers run beside them, and without
-_STALL_S = 0.2
-_CHUNK_S = 0.6
-_MIN_CHUNK = 32
 #: how long an idle engine waits for further requests of the same moment: a share of the first one's prefill
 _GATHER_SHARE = 0.03
 _GATHER_MAX_S = 0.004
@@ -89,6 +88,7 @@ class Scheduler:
         self._thread = threading.Thread(target=self._run, name="decode", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._side: SideWork | None = None
+        self._costs = Costs()
         self._prefill_token_s = 0.002
         self._answer_s = 2.0
         self._held: list[Update] = []
@@ -230,53 +230,57 @@ class Scheduler:
         active = self._slots.active()
         if not active:
             return
+        if (seen := self._feed_medium(active)) is not Decoded.OK:
+            self._recover(seen, active)
+            return
+        for slot in active:
+            if slot.n_past >= self._ctx_len:
+                self._slots.shift(slot)
         started_s = time.perf_counter()
-        n_prefill = self._fill_batch(active)
-        if n_prefill:
+        filled = fill(self._context, active, prefill_token_s=self._prefill_token_s, costs=self._costs)
+        if filled.n_prefill:
             self._flush()  # this step may take long
+        if not self._context.n_tokens:
+            return
         result = self._context.decode()
         if result is not Decoded.OK:
             self._recover(result, active)
             return
         self.steps += 1
-        if n_prefill >= _MIN_CHUNK:
-            per_token_s = (time.perf_counter() - started_s) / self._context.n_tokens
-            self._prefill_token_s += 0.3 * (per_token_s - self._prefill_token_s)
+        took_s = time.perf_counter() - started_s
+        self._learn(filled, took_s)
         updates: list[Update] = []
         for slot in active:
             slot.commit()
             if slot.batch_index >= 0:
-                self._take_token(slot, updates)
+                self._take_tokens(slot, updates)
         self._deliver(updates)
 
-    def _fill_batch(self, active: list[Slot]) -> int:
-        """(2) Returns the number of prompt tokens in the batch."""
-        context = self._context
-        context.clear_batch()
-        prefilling = [slot for slot in active if slot.n_prefill]
-        n_answering = len(active) - len(prefilling)
-        shares: dict[int, int] = {}
-        if prefilling:
-            limit_s, least = (_STALL_S, _MIN_CHUNK) if n_answering else (_CHUNK_S, 2 * _MIN_CHUNK)
-            budget = min(context.room - n_answering, max(least, int(limit_s / self._prefill_token_s)))
-            sizes = share_budget([slot.n_prefill for slot in prefilling], budget)
-            shares = {slot.seq_id: size for slot, size in zip(prefilling, sizes, strict=True)}
-        for slot in active:  # in the order of their sequences, as llama.cpp wants them
-            slot.batch_index = -1
-            if not slot.n_prefill:
-                index = context.add_token(slot.next_token, position=slot.n_past, seq_id=slot.seq_id)
-                slot.put(slot.next_token, batch_index=index)
-            elif shares[slot.seq_id]:
-                self._add_chunk(slot, shares[slot.seq_id])
-        return context.n_tokens - n_answering
+    def _learn(self, filled: Filled, took_s: float) -> None:
+        """What steps take, for the size of prompt chunks and of drafts."""
+        n_prefill, n_answers, n_draft = filled
+        if n_prefill >= MIN_CHUNK:
+            self._learn_pace(self._context.n_tokens, took_s)
+        elif n_draft:
+            self._costs.drafted(n_answers, n_draft, took_s)
+        elif not n_prefill:
+            self._costs.plain(n_answers, took_s)
 
-    def _add_chunk(self, slot: Slot, size: int) -> None:
-        assert slot.generation is not None
-        prompt = slot.generation.prompt
-        chunk = prompt[slot.n_past : slot.n_past + size]
-        is_last = slot.n_past + size == prompt.size
-        index = self._context.add_tokens(chunk, position=slot.n_past, seq_id=slot.seq_id, want_last=is_last)
-        slot.put(chunk, batch_index=index if is_last else -1)
+    def _learn_pace(self, n_tokens: int, took_s: float) -> None:
+        if n_tokens >= MIN_CHUNK:
+            self._prefill_token_s += 0.3 * (took_s / n_tokens - self._prefill_token_s)
+
+    def _feed_medium(self, active: list[Slot]) -> Decoded:
+        """(2) Embeddings cannot share a batch with tokens."""
+        if (slot := next_to_see(active)) is None:
+            return Decoded.OK
+        self._flush()
+        self.steps += 1
+        started_s, n_past = time.perf_counter(), slot.n_past
+        at_most = chunk_size(self._prefill_token_s, is_alone=all(other.n_prefill for other in active))
+        result = prefill_medium(self._context, slot, at_most=at_most)
+        self._learn_pace(slot.n_past - n_past, time.perf_counter() - started_s)
+        return result
 
     def _recover(self, result: Decoded, active: list[Slot]) -> None:
         """(3) gone wrong. Each slot has room for a whole conversation, so a lack of it is nothing to expect;
@@ -291,39 +295,55 @@ class Scheduler:
         self._slots.forget(victim)
         self._release(victim)
 
-    def _take_token(self, slot: Slot, updates: list[Update]) -> None:
-        """(4) Sample for one slot whose logits are in; append what came of it to `updates`."""
+    def _take_tokens(self, slot: Slot, updates: list[Update]) -> None:
+        """(4) Sample for one slot whose logits are in, and on along its draft for as long as that comes true;
+        append what came of it to `updates`."""
+        generation, draft = slot.generation, slot.draft
+        assert generation is not None
+        n_before = slot.n_past - draft.size
+        text, finish, error, n_right = "", None, None, 0
+        while True:
+            try:
+                token = slot.next_token = slot.sampler.sample(self._context, slot.batch_index + n_right)
+            except ShapeLost as lost:
+                error = str(lost)
+                break
+            piece, finish = self._take(slot, token, n_past=n_before + n_right, at=n_right)
+            text += piece
+            if finish is not None or n_right == draft.size or token != draft[n_right]:
+                break
+            n_right += 1
+        if n_right < draft.size:
+            self._slots.cut(slot, keep=n_before + n_right)
+        slot.judge_guess(n_right)
+        if finish is not None or error is not None:
+            self._release(slot)
+        reports = generation.ready_reports(finish) if generation.unsent else ()
+        if text or finish is not None or reports or error is not None:
+            updates.append((generation, Progress(text, finish, reports, error)))
+
+    def _take(self, slot: Slot, token: int, *, n_past: int, at: int) -> tuple[str, Finish | None]:
+        """The text that a token brings, and whether the answer ends with it."""
         generation = slot.generation
         assert generation is not None
-        try:
-            token = slot.next_token = slot.sampler.sample(self._context, slot.batch_index)
-        except ShapeLost as error:
-            updates.append((generation, Progress("", error=str(error))))
-            self._release(slot)
-            return
         stream = generation.text
-        finish: Finish | None = None
-        if token in self._end_tokens:
-            text, finish = stream.finish(), Finish.STOP
-        else:
-            if generation.top_logprobs is not None:
-                logits = self._context.logits(slot.batch_index)
-                found = chances(logits, token, n_top=generation.top_logprobs)
-                generation.unsent.append(TokenReport(found, stream.decoded_chars))
-            text = stream.feed(generation.shown.get(token) or self._model.piece(token))
-            generation.n_generated += 1
-            if stream.stopped:
-                finish = Finish.STOP
-            elif slot.sampler.is_over:
-                text, finish = text + stream.finish(), Finish.STOP
-            elif generation.n_generated >= generation.max_tokens or slot.n_past >= self._ctx_len:
-                text, finish = text + stream.finish(), Finish.LENGTH
         self.completion_tokens += 1
-        if finish is not None:
-            self._release(slot)
-        reports = _ready_reports(generation, finish) if generation.unsent else ()
-        if text or finish is not None or reports:
-            updates.append((generation, Progress(text, finish, reports)))
+        if token in self._end_tokens:
+            return stream.finish(), Finish.STOP
+        if generation.top_logprobs is not None:
+            logits = self._context.logits(slot.batch_index + at)
+            found = chances(logits, token, n_top=generation.top_logprobs)
+            generation.unsent.append(TokenReport(found, stream.decoded_chars))
+        text = stream.feed(generation.shown.get(token) or self._model.piece(token))
+        generation.n_generated += 1
+        if stream.stopped:
+            return text, Finish.STOP
+        if slot.sampler.is_over:
+            return text + stream.finish(), Finish.STOP
+        is_full = n_past >= self._ctx_len and generation.n_keep is None
+        if generation.n_generated >= generation.max_tokens or is_full:
+            return text + stream.finish(), Finish.LENGTH
+        return text, None
 
     def _deliver(self, updates: list[Update]) -> None:
         """(5) One call into the loop for the whole step, or for some steps that follow one another quickly.
@@ -367,17 +387,3 @@ def _hand_over(updates: list[Update]) -> None:
     for generation, progress in updates:
         if not generation.cancelled:
             generation.receive(progress)
-
-
-def _ready_reports(generation: Generation, finish: Finish | None) -> tuple[TokenReport, ...]:
-    """The token reports whose text is out; those of a stop string are dropped with it."""
-    stream, unsent = generation.text, generation.unsent
-    if finish is not None and not stream.stopped:
-        ready = len(unsent)
-    else:
-        ready = 0
-        while ready < len(unsent) and unsent[ready].at_char < stream.emitted_chars:
-            ready += 1
-    reports = tuple(unsent[:ready])
-    del unsent[:ready]
-    return reports

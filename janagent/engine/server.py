@@ -8,20 +8,24 @@ import functools
 
 from aiohttp import web
 
-from janagent.engine.calls import Style
+from janagent.engine.chats import ChatReader, Shift
+from janagent.engine.conversation import Conversation
 from janagent.engine.faults import RequestError, context_exceeded, unsupported
 from janagent.engine.generating import Generator, Wanted
-from janagent.engine.model import Model, Tokens
-from janagent.engine.prompt import ChatPrompt, PromptError
+from janagent.engine.media import Prompt
+from janagent.engine.model import Model
+from janagent.engine.prompt import ChatPrompt
 from janagent.engine.ranking import Ranking
 from janagent.engine.replies import errors, json_reply
 from janagent.engine.requests import ChatBody, CompletionBody, read_body
 from janagent.engine.scheduler import Scheduler
-from janagent.engine.tokenizing import chat_tokens, each, prompt_tokens
-from janagent.engine.tools import Toolbox, toolbox_of
+from janagent.engine.senses import Senses
+from janagent.engine.tokenizing import each, prompt_tokens
+from janagent.engine.tools import toolbox_of
 from janagent.engine.vectors import Vectors
 
-_MAX_BODY_BYTES = 64 << 20
+#: none: the daemon has one (max_body_bytes), which a person may set to what pictures need
+_MAX_BODY_BYTES = 0
 
 
 class Server:
@@ -36,7 +40,9 @@ class Server:
         vectors: Vectors,
         ranking: Ranking,
         chat_prompt: ChatPrompt,
+        senses: Senses,
         ctx_len: int,
+        shift: Shift,
         can_generate: bool,
     ) -> None:
         self._model = model
@@ -45,7 +51,9 @@ class Server:
         self._vectors = vectors
         self._ranking = ranking
         self._chat_prompt = chat_prompt
+        self._chats = ChatReader(model, chat_prompt, senses, ctx_len=ctx_len, shift=shift)
         self._ctx_len = ctx_len
+        self._shift = shift
         self._can_generate = can_generate
 
     def application(self) -> web.Application:
@@ -76,41 +84,24 @@ class Server:
             )
         may_call_several = body.parallel_tool_calls is not False
         toolbox = toolbox_of(body.tools or (), body.tool_choice, may_call_several=may_call_several)
-        text = self._chat_text(body, toolbox)
-        family = self._chat_prompt.family
-        forced = toolbox.forcing_schema() if toolbox is not None else None
-        thinking = family.thinking_after(text) if forced is None else None
-        style = None if toolbox is None else Style.FORCED if forced is not None else family.style
+        text, prompt, n_keep = await self._chats.read(body, toolbox)
+        reading = self._conversation.reading(text, toolbox, hides_thoughts=body.reasoning_format != "none")
         wanted = Wanted(
             body=body,
-            prompts=[self._fitting(await chat_tokens(self._model, text), param="messages")],
+            prompts=[prompt],
             is_chat=True,
+            n_keep=n_keep,
             limit=limit,
             top_logprobs=(body.top_logprobs or 0) if body.logprobs else None,
             stops=self._chat_prompt.stops,
-            forced=forced,
-            style=style,
-            thinking=thinking,
-            shown=self._marks if style is not None or thinking is not None else {},
+            toolbox=toolbox,
+            reading=reading,
         )
         return await self._generator.run(request, wanted)
 
     @functools.cached_property
-    def _marks(self) -> dict[int, bytes]:
-        """Marks of the family's calls and thoughts that are control tokens here, which else have no text."""
-        found = {}
-        for mark in self._chat_prompt.family.marks:
-            tokens = self._model.tokenize(mark, special=True)
-            if tokens.size == 1 and not self._model.piece(int(tokens[0])):
-                found[int(tokens[0])] = mark.encode()
-        return found
-
-    def _chat_text(self, body: ChatBody, toolbox: Toolbox | None) -> str:
-        try:
-            messages = [message.for_template() for message in body.messages]
-            return self._chat_prompt.render(messages, toolbox=toolbox, extra=body.chat_template_kwargs)
-        except PromptError as error:
-            raise RequestError(str(error), param="messages", code="template_error") from error
+    def _conversation(self) -> Conversation:
+        return Conversation(self._model, self._chat_prompt.family)
 
     async def _complete(self, request: web.Request) -> web.StreamResponse:
         body = await read_body(await request.read(), CompletionBody)
@@ -121,7 +112,7 @@ class Server:
         if not items:
             raise RequestError("prompt: must not be empty", param="prompt", code="invalid_value")
         prompts = [
-            self._fitting(await prompt_tokens(self._model, item, suffix=body.suffix), param="prompt")
+            self._fitting(Prompt(await prompt_tokens(self._model, item, suffix=body.suffix)))
             for item in items
         ]
         echoed = []
@@ -133,6 +124,7 @@ class Server:
             prompts=prompts,
             is_chat=False,
             limit=body.max_tokens,
+            n_keep=int(self._model.adds_bos) if self._shift is Shift.ALL else None,
             top_logprobs=body.logprobs,
             echoed=echoed,
         )
@@ -145,7 +137,7 @@ class Server:
                 code="model_not_generative",
             )
 
-    def _fitting(self, tokens: Tokens, *, param: str) -> Tokens:
-        if tokens.size >= self._ctx_len:
-            raise context_exceeded(tokens.size, self._ctx_len, param=param)
-        return tokens
+    def _fitting(self, prompt: Prompt) -> Prompt:
+        if prompt.tokens.size >= self._ctx_len:
+            raise context_exceeded(prompt.tokens.size, self._ctx_len, param="prompt")
+        return prompt

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from janagent.engine.drafts import NOTHING, Draft, Evidence
+from janagent.engine.media import Placed, next_start, position_of, run_at
 from janagent.engine.model import Tokens
 from janagent.engine.retained import alike
 from janagent.engine.sampling import Sampler
@@ -26,8 +28,9 @@ class Slot:
     """One sequence of the cache.
 
     `tokens[:n_past]` is what the cache holds for it, the `n_pending` after them are in the batch being
-    decoded. `batch_index` is where its logits come out, -1 when this batch brings it none. While `source` is
-    set, the slot waits for that one to have prefilled the `n_shared` tokens which both prompts begin with.
+    decoded, the last of which are its `draft`, as much as was tried of its `guess`. `batch_index` is where
+    its logits come out (with a draft, the first of them), -1 when this batch brings it none. While `source`
+    is set, the slot waits for that one to have prefilled the `n_shared` tokens which both prompts begin with.
     """
 
     seq_id: int
@@ -38,15 +41,49 @@ class Slot:
     next_token: int = -1
     n_pending: int = 0
     batch_index: int = -1
+    guess: Draft = NOTHING
+    draft: Tokens = field(default_factory=lambda: NOTHING.tokens)
+    evidence: Evidence = field(default_factory=Evidence)
     last_used: int = 0
     since_s: float = 0.0
     source: "Slot | None" = None
     n_shared: int = 0
+    n_kept: int = 0
+    n_shifted: int = 0
+    """Tokens after the first `n_kept` that were dropped: those behind them were computed with them."""
+
+    @property
+    def reusable(self) -> Tokens:
+        """The cached tokens that are what they would be if computed alone."""
+        return self.tokens[: self.n_kept if self.n_shifted else self.n_past]
+
+    @property
+    def position(self) -> int:
+        """Where in the sequence the next token stands: media may take fewer positions than tokens."""
+        media = self.generation.media if self.generation is not None else ()
+        return position_of(media, self.n_past) if media else self.n_past
+
+    @property
+    def medium(self) -> Placed | None:
+        """The run of embeddings that is to be prefilled next, in the place of tokens."""
+        media = self.generation.media if self.generation is not None else ()
+        return run_at(media, self.n_past) if media else None
+
+    @property
+    def n_text(self) -> int:
+        """Of `n_prefill`, those up to the next medium."""
+        if self.generation is None or not self.generation.media or not self.n_prefill:
+            return self.n_prefill
+        if self.medium is not None:
+            return 0
+        end = self.generation.prompt.size
+        return next_start(self.generation.media, self.n_past, default=end) - self.n_past
 
     @property
     def n_prefill(self) -> int:
         """Prompt tokens that are not in the cache yet."""
-        return 0 if self.generation is None else max(0, self.generation.prompt.size - self.n_past)
+        done = self.n_past + self.n_shifted
+        return 0 if self.generation is None else max(0, self.generation.prompt.size - done)
 
     @property
     def is_source_due(self) -> bool:
@@ -65,6 +102,18 @@ class Slot:
         self.tokens[self.n_past : self.n_past + n] = tokens
         self.n_pending = n
         self.batch_index = batch_index
+
+    def judge_guess(self, n_right: int) -> None:
+        """Note what became of the guess: `n_right` tokens of the draft came true. One that was not tried is
+        judged by the next token alone."""
+        tokens, run = self.guess
+        if not tokens.size:
+            return
+        if not self.draft.size:
+            n_right = int(self.next_token == tokens[0])
+            self.evidence.saw(run, n_right=n_right, was_wrong=not n_right)
+        else:
+            self.evidence.saw(run, n_right=n_right, was_wrong=n_right < self.draft.size)
 
     def commit(self) -> None:
         """The batch is in the cache."""
@@ -89,7 +138,7 @@ def common_prefix(slot: Slot, prompt: Tokens) -> int:
 
     At most all but the last, which must be decoded.
     """
-    return alike(slot.tokens[: slot.n_past], prompt)
+    return alike(slot.reusable, prompt)
 
 
 def shared_prefix(slot: Slot, prompt: Tokens) -> int:

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from janagent.engine.context import Context
+from janagent.engine.drafts import Evidence
+from janagent.engine.media import position_of, whole_runs
 from janagent.engine.model import Tokens
 from janagent.engine.retained import Match, Retained
 from janagent.engine.sampling import open_sampler
@@ -88,8 +90,10 @@ class SlotTable:
         self._retain(slot, keep=keep)
         if match is not None:
             keep = self._put_back(slot, match)
+        slot.generation = generation
         self._trim(slot, keep=keep)
         slot.next_token = -1
+        slot.evidence = Evidence()
         slot.since_s = time.monotonic()
         slot.sampler = open_sampler(
             generation.sampling,
@@ -99,7 +103,6 @@ class SlotTable:
             walk=generation.walk,
             reports_logits=generation.top_logprobs is not None,
         )
-        slot.generation = generation
         slot.source, slot.n_shared = source, n_shared
         generation.n_cached = slot.n_past
         if source is not None and slot.is_source_due:
@@ -108,7 +111,10 @@ class SlotTable:
     def release(self, slot: Slot) -> float:
         """The slot's answer has ended; returns the seconds that it had the slot."""
         slot.sampler.close()
+        if slot.n_shifted:
+            self._trim(slot, keep=slot.n_kept)
         slot.generation = slot.source = None
+        slot.n_shifted = 0
         self._clock += 1
         slot.last_used = self._clock
         return time.monotonic() - slot.since_s
@@ -129,6 +135,25 @@ class SlotTable:
             if self._close_gap(active):
                 active.sort(key=lambda slot: slot.seq_id)
         return active
+
+    def shift(self, slot: Slot) -> None:
+        """Make room in a full slot: drop half of what follows the beginning that its answer keeps.
+
+        Only right before a decode, which moves the rest.
+        """
+        assert slot.generation is not None
+        n_past = slot.n_past
+        slot.n_kept = min(slot.generation.n_keep or 0, n_past // 2)
+        end = slot.n_kept + (n_past - slot.n_kept) // 2
+        self._context.shift(slot.seq_id, slot.n_kept, end)
+        n_dropped = end - slot.n_kept
+        slot.tokens[slot.n_kept : n_past - n_dropped] = slot.tokens[end:n_past].copy()
+        slot.n_past -= n_dropped
+        slot.n_shifted += n_dropped
+
+    def cut(self, slot: Slot, *, keep: int) -> None:
+        """Drop what the cache holds for a slot beyond its first `keep` tokens."""
+        self._trim(slot, keep=keep)
 
     def forget(self, slot: Slot) -> None:
         """Drop what the cache holds for a slot."""
@@ -171,7 +196,7 @@ class SlotTable:
         tokens = slot.tokens[: slot.n_past]
         return self._context.can_cut and any(
             other is not slot
-            and other.n_past >= slot.n_past
+            and other.reusable.size >= slot.n_past
             and np.array_equal(other.tokens[: slot.n_past], tokens)
             for other in self._slots
         )
@@ -185,7 +210,10 @@ class SlotTable:
         return shared
 
     def _trim(self, slot: Slot, *, keep: int) -> None:
-        slot.n_past = self._context.trim(slot.seq_id, keep=keep)
+        media = slot.generation.media if slot.generation is not None else ()
+        keep = whole_runs(media, keep)
+        kept = self._context.trim(slot.seq_id, keep=position_of(media, keep))
+        slot.n_past = keep if kept else 0
         slot.n_pending = 0
 
     def _close_gap(self, active: list[Slot]) -> bool:

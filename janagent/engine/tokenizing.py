@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from janagent.engine.faults import RequestError, unsupported
+from janagent.engine.media import Encoded, Prompt, joined
 from janagent.engine.model import Model, Tokens
+from janagent.engine.parts import Marks
 
 #: texts longer than this are tokenized beside the loop, so that running streams are not held up
 _LONG_TEXT = 16_384
@@ -47,6 +49,33 @@ async def chat_tokens(model: Model, text: str) -> Tokens:
     if model.adds_bos and bos and text.startswith(bos):
         text = text[len(bos) :]  # the template wrote it already; one is enough
     return model.with_bos(await tokenized(model, text, special=True))
+
+
+async def mixed_prompt(
+    model: Model, text: str, marks: Marks, media: Sequence[tuple[bytes, Encoded]]
+) -> Prompt:
+    """A rendered chat prompt with its media, each by digest and content, where `marks` stand in it.
+
+    Raises RequestError when the template did not show each of them once.
+    """
+    pieces = list(marks.split(text))
+    numbers = [piece for piece in pieces if isinstance(piece, int)]
+    if sorted(numbers) != list(range(marks.count)):
+        raise RequestError(
+            "messages: this model's chat template leaves pictures of these messages out",
+            param="messages",
+            code="template_error",
+        )
+    parts: list[Tokens | tuple[bytes, Encoded]] = []
+    for at, piece in enumerate(pieces):
+        if isinstance(piece, int):
+            parts.append(media[piece])
+        elif at == 0:
+            parts.append(await chat_tokens(model, piece))
+        elif piece or at == len(pieces) - 1:
+            # The first logits come of a token, so that a medium must not be the end.
+            parts.append(await tokenized(model, piece or "\n", special=True))
+    return joined(parts)
 
 
 async def prompt_tokens(model: Model, prompt: str | Sequence[int], *, suffix: str | None) -> Tokens:

@@ -1,61 +1,20 @@
 """Functions that a model may call: what the prompt says of them, and which shape forces a call.
 
 The model's own template shows them to it, in the form it was trained on. A template that knows nothing of
-tools gets them as words in the system message. Pure. Neighbours: `requests` (the fields), `calls` (reads
-what the model writes), `prompt` (templates), `shapes` (what a shape is).
+tools gets them as words in the system message. Pure. Neighbours: `requests` (the fields), `families` (read
+what the model writes), `prompt` (templates), `history` (earlier calls), `shapes` (what a shape is).
 """
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
-from janagent.engine.calls import Style, Thinking
 from janagent.engine.faults import RequestError
 
 Message = dict[str, Any]
 _MOST_FORCED_CALLS = 8
-_MARKS: tuple[tuple[str, Style], ...] = (
-    ("<tool_call>", Style.HERMES),
-    ("[TOOL_CALLS]", Style.MISTRAL),
-    ("<|python_tag|>", Style.LLAMA),
-    ("ipython", Style.LLAMA),
-)
-"""What a template holds that shows its family's tools, the surest first."""
-_THINK = ("<think>", "</think>")
-
-
-@dataclass(frozen=True, slots=True)
-class Family:
-    """How one model's template speaks of tools and of thinking."""
-
-    style: Style = Style.FENCED
-    has_tools: bool = False
-    """The template shows tools by itself."""
-    thinks: bool = False
-
-    @classmethod
-    def of(cls, template: str) -> "Family":
-        """Told by the marks in the template's source."""
-        has_tools = "tools" in template
-        style = next((style for mark, style in _MARKS if has_tools and mark in template), Style.FENCED)
-        return cls(style=style, has_tools=has_tools, thinks=_THINK[1] in template)
-
-    def thinking_after(self, prompt: str) -> Thinking | None:
-        """How reasoning is marked in the answer to `prompt`."""
-        if not self.thinks:
-            return None
-        return Thinking(*_THINK, is_open=prompt.rstrip().endswith(_THINK[0]))
-
-    @property
-    def marks(self) -> tuple[str, ...]:
-        """Texts that are tokens of their own in some vocabularies, and must be seen all the same."""
-        told = {
-            Style.HERMES: ("<tool_call>", "</tool_call>"),
-            Style.MISTRAL: ("[TOOL_CALLS]", "[ARGS]", "[CALL_ID]"),
-            Style.LLAMA: ("<|python_tag|>",),
-        }
-        return (*told.get(self.style, ()), *(_THINK if self.thinks else ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,27 +27,35 @@ class Toolbox:
     """Names of which one must be called; empty: the model is free."""
     may_call_several: bool = True
 
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The functions' parameters, JSON schemas, by name."""
+        return {tool["function"]["name"]: tool["function"].get("parameters") or {} for tool in self.tools}
+
     def forcing_schema(self) -> dict[str, Any] | None:
         """The JSON schema of an answer that is a call, or several; None where the model is free."""
         if not self.forced:
             return None
-        calls = [
-            {
-                "type": "object",
-                "properties": {"name": {"const": function["name"]}, "arguments": _parameters(function)},
-                "required": ["name", "arguments"],
-                "additionalProperties": False,
-            }
-            for function in (tool["function"] for tool in self.tools)
-            if function["name"] in self.forced
-        ]
-        schema: dict[str, Any] = {
+        calls = self.call_schemas("arguments", self.forced)
+        return {
             "type": "array",
             "items": {"anyOf": calls},
             "minItems": 1,
             "maxItems": _MOST_FORCED_CALLS if self.may_call_several else 1,
         }
-        return _with_definitions(schema, self.tools)
+
+    def call_schemas(self, arguments: str, names: Sequence[str] = ()) -> list[dict[str, Any]]:
+        """The JSON schema of a call of each function; `arguments` is what that key is called."""
+        return [
+            {
+                "type": "object",
+                "properties": {"name": {"const": name}, arguments: _parameters(schema, name)},
+                "required": ["name", arguments],
+                "additionalProperties": False,
+            }
+            for name, schema in self.parameters.items()
+            if name in (names or self.parameters)
+        ]
 
 
 def toolbox_of(
@@ -96,6 +63,8 @@ def toolbox_of(
 ) -> Toolbox | None:
     """What a request's `tools` and `tool_choice` amount to; None: no calls. Raises RequestError."""
     checked = [_checked(tool, f"tools[{at}]") for at, tool in enumerate(tools)]
+    if isinstance(choice, Mapping) and choice.get("type") == "allowed_tools":
+        checked, choice = _allowed(checked, choice.get("allowed_tools"))
     names = [tool["function"]["name"] for tool in checked]
     if choice in (None, "auto", "required", "none"):
         if choice == "required" and not names:
@@ -103,12 +72,30 @@ def toolbox_of(
         if choice == "none" or not names:
             return None
         return Toolbox(checked, names if choice == "required" else (), may_call_several)
-    named = choice.get("function", {}).get("name") if isinstance(choice, Mapping) else None
-    if not isinstance(named, str):
-        raise _wrong("tool_choice", "must be none, auto, required or a function by its name")
-    if named not in names:
-        raise _wrong("tool_choice", f"there is no function {named!r} among the tools")
-    return Toolbox(checked, (named,), may_call_several=False)
+    return Toolbox(checked, (_named(choice, names),), may_call_several=False)
+
+
+def _allowed(tools: Sequence[Mapping[str, Any]], allowed: Any) -> tuple[list[Mapping[str, Any]], str]:
+    """(the tools that may be called, how): OpenAI's choice of some of them."""
+    if not isinstance(allowed, Mapping) or not isinstance(allowed.get("tools"), list):
+        raise _wrong("tool_choice.allowed_tools", "must be an object with mode and tools")
+    mode = allowed.get("mode", "auto")
+    if mode not in ("auto", "required"):
+        raise _wrong("tool_choice.allowed_tools.mode", "must be auto or required")
+    names = [tool["function"]["name"] for tool in tools]
+    chosen = {_named(choice, names) for choice in allowed["tools"]}
+    return [tool for tool in tools if tool["function"]["name"] in chosen], mode
+
+
+def _named(choice: Any, names: Sequence[str]) -> str:
+    """The function that a choice names."""
+    function = choice.get("function", choice) if isinstance(choice, Mapping) else None
+    name = function.get("name") if isinstance(function, Mapping) else None
+    if not isinstance(name, str):
+        raise _wrong("tool_choice", "must be none, auto, required, allowed_tools or a function by its name")
+    if name not in names:
+        raise _wrong("tool_choice", f"there is no function {name!r} among the tools")
+    return name
 
 
 def in_words(toolbox: Toolbox) -> str:
@@ -126,58 +113,16 @@ def in_words(toolbox: Toolbox) -> str:
 def with_words(messages: Sequence[Message], words: str) -> list[Message]:
     """`messages` whose system message says `words` too."""
     first, *rest = messages
-    if first["role"] in ("system", "developer"):
+    if first["role"] == "system":
         return [{**first, "content": f"{first['content']}\n\n{words}".strip()}, *rest]
     return [{"role": "system", "content": words}, *messages]
-
-
-def plain_history(messages: Sequence[Message]) -> list[Message]:
-    """For templates that know no calls: those of earlier turns, and their results, as words."""
-    told: list[Message] = []
-    for message in messages:
-        calls = message.get("tool_calls") or []
-        if message["role"] == "assistant" and calls:
-            said = [
-                json.dumps({"name": call["function"]["name"], "arguments": call["function"]["arguments"]})
-                for call in calls
-            ]
-            told.append({"role": "assistant", "content": "\n".join([message["content"], *said]).strip()})
-        elif message["role"] in ("tool", "function"):
-            name = message.get("name") or message.get("tool_call_id") or "the function"
-            told.append({"role": "user", "content": f"Result of {name}:\n{message['content']}"})
-        else:
-            told.append(message)
-    return told
-
-
-def parsed_history(messages: Sequence[Message]) -> list[Message]:
-    """For templates, which write arguments as JSON themselves: earlier calls with objects, not texts."""
-    return [
-        {**message, "tool_calls": [_parsed_call(call) for call in message["tool_calls"]]}
-        if message.get("tool_calls")
-        else message
-        for message in messages
-    ]
-
-
-def _parsed_call(call: Any) -> Any:
-    if not isinstance(call, Mapping) or not isinstance(call.get("function"), Mapping):
-        raise _wrong("messages", "a tool call must have a function with name and arguments")
-    function = call["function"]
-    arguments = function.get("arguments")
-    if isinstance(arguments, str):
-        try:
-            arguments = json.loads(arguments or "{}")
-        except ValueError:
-            return call  # as a model wrote it; the template may be content with a text
-    return {**call, "function": {**function, "arguments": arguments}}
 
 
 def _checked(tool: Any, where: str) -> Mapping[str, Any]:
     if not isinstance(tool, Mapping) or tool.get("type", "function") != "function":
         raise _wrong(where, "must be an object of type function")
     function = tool.get("function")
-    if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
+    if not isinstance(function, Mapping) or not isinstance(function.get("name"), str) or not function["name"]:
         raise _wrong(f"{where}.function", "must be an object with a name")
     parameters = function.get("parameters")
     if parameters is not None and not isinstance(parameters, Mapping):
@@ -185,21 +130,15 @@ def _checked(tool: Any, where: str) -> Mapping[str, Any]:
     return {**tool, "type": "function"}
 
 
-def _parameters(function: Mapping[str, Any]) -> Mapping[str, Any]:
+def _parameters(schema: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     """A function without parameters takes none."""
-    schema = function.get("parameters") or {"properties": {}, "additionalProperties": False}
-    kept = {name: value for name, value in schema.items() if name not in ("$defs", "definitions", "$schema")}
-    return {"type": "object", **kept}
+    found = schema or {"properties": {}, "additionalProperties": False}
+    return embedded({"type": "object", **found}, name=name)
 
 
-def _with_definitions(schema: dict[str, Any], tools: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Definitions that functions' schemas refer to belong at the top of the whole."""
-    for tool in tools:
-        for name in ("$defs", "definitions"):
-            found = (tool["function"].get("parameters") or {}).get(name)
-            if found:
-                schema[name] = {**schema.get(name, {}), **found}
-    return schema
+def embedded(schema: Mapping[str, Any], *, name: str) -> Mapping[str, Any]:
+    """A schema as a part of a larger one: with an id of its own its references stay within it."""
+    return {"$id": f"urn:part:{quote(name, safe='')}", **schema}
 
 
 def _wrong(param: str, words: str) -> RequestError:

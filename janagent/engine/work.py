@@ -7,11 +7,12 @@ decode thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
+from janagent.engine.media import Placed
 from janagent.engine.model import Tokens
 from janagent.engine.sampling import Sampling, TokenChances
 from janagent.engine.text import TextStream
@@ -47,7 +48,10 @@ class Progress(NamedTuple):
 
 @dataclass(eq=False, kw_only=True)
 class Generation:
-    """One answer (one choice) to generate from `prompt`. `receive` is called on the loop thread."""
+    """One answer (one choice) to generate from `prompt`. `receive` is called on the loop thread.
+
+    Where `media` stand in the prompt, it has ids that are no tokens.
+    """
 
     prompt: Tokens
     max_tokens: int
@@ -56,6 +60,9 @@ class Generation:
     receive: Callable[[Progress], None]
     top_logprobs: int | None = None
     walk: Walk | None = None
+    media: Sequence[Placed] = ()
+    n_keep: int | None = None
+    """So many tokens of the prompt stay when the context is full and shifts; None: the answer ends there."""
     shown: Mapping[int, bytes] = field(default_factory=dict)
     """Control tokens whose text counts for once."""
 
@@ -65,6 +72,19 @@ class Generation:
     n_generated: int = 0
     n_cached: int = 0
     unsent: list[TokenReport] = field(default_factory=list)
+
+    def ready_reports(self, finish: Finish | None) -> tuple[TokenReport, ...]:
+        """Take the token reports whose text is out; those of a stop string are dropped with it."""
+        stream, unsent = self.text, self.unsent
+        if finish is not None and not stream.stopped:
+            ready = len(unsent)
+        else:
+            ready = 0
+            while ready < len(unsent) and unsent[ready].at_char < stream.emitted_chars:
+                ready += 1
+        reports = tuple(unsent[:ready])
+        del unsent[:ready]
+        return reports
 
 
 @dataclass(eq=False, kw_only=True)

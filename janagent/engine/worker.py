@@ -19,6 +19,7 @@ from janagent.children import facts
 from janagent.children.lifeline import StatusPipe
 from janagent.children.wire import EngineSpec, ExitCode, Failed, Loading, Ready, Stats
 from janagent.engine.adapters import AdapterError, load_adapters
+from janagent.engine.chats import Shift
 from janagent.engine.context import Context, ContextOptions, open_context
 from janagent.engine.embeddings import RANK, Embedder
 from janagent.engine.generating import Generator
@@ -29,6 +30,7 @@ from janagent.engine.ranking import Ranking
 from janagent.engine.retained import Retained
 from janagent.engine.sampling import default_sampling
 from janagent.engine.scheduler import Scheduler
+from janagent.engine.senses import Senses, open_senses
 from janagent.engine.server import Server
 from janagent.engine.threads import usable_cores
 from janagent.engine.vectors import Vectors
@@ -59,6 +61,18 @@ def run(spec: EngineSpec, status: StatusPipe) -> int:
     return aio.run(_Worker(spec, status, engine_log).run())
 
 
+def _shift(spec: EngineSpec, context: Context, warnings: list[str]) -> Shift:
+    if not spec.context_shift:
+        return Shift.NONE
+    if context.can_shift:
+        return Shift.ALL
+    warnings.append(
+        "context_shift: this model's memory cannot drop a part of a conversation; a chat that is too long "
+        "loses its oldest turns, but an answer ends where the context is full"
+    )
+    return Shift.TURNS
+
+
 def _spare_bytes() -> int:
     return facts.measure().available_bytes - facts.SPARED_BYTES
 
@@ -87,7 +101,7 @@ class _Worker:
         self._stopped = loop.create_future()
         loop.add_signal_handler(signal.SIGTERM, self._terminated)
         try:
-            model, context = await asyncio.to_thread(self._load)
+            model, context, senses = await asyncio.to_thread(self._load)
         except LoadError as error:
             words = [str(error)] if isinstance(error, AdapterError) else []
             words += [self._log.last_errors()]
@@ -104,7 +118,7 @@ class _Worker:
         )
         embedder = self._embedder(model, context)
         scheduler.start(loop, side=embedder)
-        server, warnings = self._server(model, context, scheduler, embedder)
+        server, warnings = self._server(model, context, scheduler, embedder, senses)
         runner = web.AppRunner(
             server.application(), handler_cancellation=True, access_log=None, keepalive_timeout=_KEEPALIVE_S
         )
@@ -120,7 +134,7 @@ class _Worker:
         aio.create_task(self._report(scheduler, retained), name="stats")
         return await self._stopped
 
-    def _load(self) -> tuple[Model, Context]:
+    def _load(self) -> tuple[Model, Context, Senses]:
         spec = self._spec
         reported_s = 0.0
 
@@ -152,8 +166,15 @@ class _Worker:
                 kv_type=spec.kv_type,
             ),
         )
+        senses = open_senses(
+            spec,
+            model,
+            n_threads=self._n_threads(),
+            largest_run=context.n_ubatch,
+            engine_log=self._log,
+        )
         self._status.send(Loading(progress=1.0))
-        return model, context
+        return model, context, senses
 
     def _n_threads(self) -> int:
         return self._spec.n_threads or usable_cores()
@@ -170,7 +191,12 @@ class _Worker:
         return embedder if spec.embedding or embedder.pooling == RANK else None
 
     def _server(
-        self, model: Model, context: Context, scheduler: Scheduler, embedder: Embedder | None
+        self,
+        model: Model,
+        context: Context,
+        scheduler: Scheduler,
+        embedder: Embedder | None,
+        senses: Senses,
     ) -> tuple[Server, tuple[str, ...]]:
         spec = self._spec
         chat_prompt = make_chat_prompt(
@@ -181,7 +207,7 @@ class _Worker:
             bos=model.special_text(model.bos),
             eos=model.special_text(model.eos),
         )
-        warnings = [chat_prompt.fault] if chat_prompt.fault else []
+        warnings = [*senses.warnings, *([chat_prompt.fault] if chat_prompt.fault else [])]
         if 0 < model.n_ctx_train < spec.ctx_len:
             warnings.append(
                 f"ctx_len {spec.ctx_len} is more than the {model.n_ctx_train} the model was trained on"
@@ -201,7 +227,9 @@ class _Worker:
             vectors=Vectors(embedder, model=model, wake=scheduler.wake),
             ranking=Ranking(embedder, model=model, wake=scheduler.wake, has_classifier=spec.has_classifier),
             chat_prompt=chat_prompt,
+            senses=senses,
             ctx_len=spec.ctx_len,
+            shift=_shift(spec, context, warnings),
             can_generate=context.memory is not None,
         )
         return server, tuple(warnings)

@@ -6,7 +6,7 @@ time.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +26,7 @@ from janagent.folder.manifest import DEFAULT, Manifest, Reading
 from janagent.folder.modelsets import NOT_MODELS, Candidate, ModelSet, has_binary_suffix, stem_of
 from janagent.folder.pairing import Choice, Claim, Offer, choose, fitting_projector
 from janagent.folder.tree import SETTLE_S, File, Folder, Tree
+from janagent.folder.verdict import Verdict
 
 HOT_LOAD_AFTER_S: Final = 2.0
 """An unclaimed file may only wait for its manifest; so long it is not hot-loaded (contract, section 1)."""
@@ -54,24 +55,6 @@ class Built:
     """Binaries that its manifests claim, as paths below `models`."""
     reaches_below: bool = False
     """A manifest names files in folders below this one."""
-
-
-@dataclass(slots=True)
-class _Verdict:
-    """What became of one model's files."""
-
-    condition: Condition = Condition.COMPLETE
-    fault: Fault | None = None
-    binaries: tuple[Binary, ...] = ()
-    header: Header | None = None
-    warnings: list[str] = field(default_factory=list)
-    is_settling: bool = False
-
-    def fail(self, condition: Condition, code: str, message: str, *, is_settling: bool = False) -> None:
-        """Keep the first fault found."""
-        self.is_settling = is_settling and (self.fault is None or self.is_settling)
-        if self.fault is None:
-            self.condition, self.fault = condition, Fault(code, message)
 
 
 class Builder:
@@ -189,7 +172,7 @@ class Builder:
         manifest = reading.manifest or DEFAULT
         if self._defaults:
             manifest = merged(manifest, self._defaults, artifact_key(manifest))
-        verdict = _Verdict()
+        verdict = Verdict()
         if reading.fault is not None or reading.manifest is None:
             fault = reading.fault or Fault("invalid", "the file holds no JSON object")
             verdict.fail(Condition.INVALID, fault.code, fault.message)
@@ -213,8 +196,8 @@ class Builder:
     def _folder_name(self) -> str:
         return self._folder.name.rpartition("/")[2] or "models"
 
-    def _judge(self, choice: Choice, json_name: str, manifest: Manifest) -> _Verdict:
-        verdict = _Verdict(warnings=list(choice.warnings))
+    def _judge(self, choice: Choice, json_name: str, manifest: Manifest) -> Verdict:
+        verdict = Verdict(warnings=list(choice.warnings))
         if choice.model is not None:
             self._judge_files(verdict, choice.model, choice.projector, choice.adapters)
             headers = {name: self._inspect(name).header for name in choice.adapters}
@@ -249,14 +232,17 @@ class Builder:
     # Binaries
 
     def _judge_files(
-        self, verdict: _Verdict, model: ModelSet, projector: str | None, adapters: Iterable[str] = ()
+        self, verdict: Verdict, model: ModelSet, projector: str | None, adapters: Iterable[str] = ()
     ) -> None:
         """Fill in binaries, header and the first fault of a model's files."""
         verdict.header = model.header
-        present = [name for name in model.names if name in self._files]
-        roles = {name: Role.MODEL if name == model.names[0] else Role.PART for name in present}
+        first, *_ = model.names
+        roles = {
+            name: Role.MODEL if name == first else Role.PART for name in model.names if name in self._files
+        }
         if projector is not None:
             roles[projector] = Role.PROJECTOR
+            verdict.projector = self._inspect(projector).header
         roles |= dict.fromkeys(adapters, Role.ADAPTER)
         verdict.binaries = tuple(self._binary(name, role) for name, role in roles.items())
         for name in roles:
@@ -266,21 +252,20 @@ class Builder:
             verdict.fail(
                 Condition.INVALID,
                 "invalid",
-                f"{model.names[0]} is the first of {count} parts, but only a name that ends in "
+                f"{first} is the first of {count} parts, but only a name that ends in "
                 f"-00001-of-{count:05d}.gguf leads to the others: rename it",
             )
         for name in roles:
             self._judge_size(verdict, name)
         if model.absent:  # after the sizes: while a person still copies parts, none are fetched
-            message = (
-                f"incomplete: {', '.join(model.absent)} of a split set not there; put it beside the others"
-            )
+            names = ", ".join(model.absent)
+            message = f"incomplete: {names} of a split set not there; put it beside the others"
             verdict.fail(Condition.MISSING, PARTS_MISSING, message)
         if model.header is not None:
-            verdict.warnings.extend(f"{model.names[0]}: {note}" for note in model.header.notes)
+            verdict.warnings.extend(f"{first}: {note}" for note in model.header.notes)
             verdict.warnings.extend(unnamed(self._unnamed, model.header))
 
-    def _judge_kind(self, verdict: _Verdict, name: str) -> None:
+    def _judge_kind(self, verdict: Verdict, name: str) -> None:
         found = self._inspect(name)
         if self._files[name][1].broken:
             message = f"{name} {found.message}: bring that file back, or replace the link"
@@ -290,7 +275,7 @@ class Builder:
         elif found.kind is Kind.VOCAB_ONLY:
             verdict.fail(Condition.INVALID, "invalid", f"{name} {found.message}: get the model itself")
 
-    def _judge_size(self, verdict: _Verdict, name: str) -> None:
+    def _judge_size(self, verdict: Verdict, name: str) -> None:
         folder, file = self._files[name]
         whole = wholeness(folder, file, self._inspect(name), now=self._now)
         self._wait(whole.again_in_s)
@@ -323,7 +308,7 @@ class Builder:
             if "/" in model.names[0] or not self._is_listed(model):
                 continue
             file = self._files[model.names[0]][1]
-            verdict = _Verdict()
+            verdict = Verdict()
             self._judge_files(verdict, model, fitting_projector(model, projectors))
             if file.unclaimed_since is None:
                 file.unclaimed_since = self._now
@@ -351,7 +336,7 @@ class Builder:
         self,
         file: File,
         manifest: Manifest | None,
-        verdict: _Verdict,
+        verdict: Verdict,
         *,
         mtime_ns: int,
         warnings: Iterable[str] = (),
@@ -370,6 +355,7 @@ class Builder:
             warnings=(*warnings, *verdict.warnings),
             binaries=verdict.binaries,
             header=verdict.header,
+            projector=verdict.projector,
             created=mtime_ns // 1_000_000_000 if shown.created is None else shown.created,
             owned_by=shown.owned_by or shown.origin_owner or "local",
             artifact_key="" if is_invalid else artifact_key(shown),

@@ -78,6 +78,8 @@ class ModelEntry:
     """The main model (its first part) comes first; complete ones and incomplete ones alike."""
     header: Header | None = None
     """Of the main model; None for a remote model or an absent file."""
+    projector: Header | None = None
+    """Of the projector among the binaries."""
     created: int = 0
     """Unix seconds."""
     owned_by: str = "local"

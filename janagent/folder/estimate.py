@@ -22,6 +22,8 @@ UBATCH = 512
 """Tokens llama.cpp computes at once at most, by default; its compute buffers are sized for it."""
 WORKER_BYTES = 90_000_000
 """A worker process without a model: interpreter, llama_cpp, aiohttp."""
+MEDIA_BYTES = 256 << 20
+"""Embeddings of pictures and sounds that a worker with a projector remembers at most."""
 
 KV_ELEMENT_BYTES = {
     "f32": 4.0,
@@ -68,6 +70,8 @@ class Need:
     compute: int
     layers_on_gpu: float
     """Share of the layers, 0 to 1."""
+    media: int = 0
+    """What a projector takes beyond its weights."""
 
     @property
     def gpu(self) -> int:
@@ -80,13 +84,14 @@ class Need:
     def ram(self) -> int:
         """In main memory."""
         on_cpu = (self.weights + self.kv) * (1 - self.layers_on_gpu)
-        return int(on_cpu + (0 if self.layers_on_gpu >= 1 else self.compute) + WORKER_BYTES)
+        return int(on_cpu + (0 if self.layers_on_gpu >= 1 else self.compute) + self.media + WORKER_BYTES)
 
     def words(self) -> str:
         """The parts, for a person."""
+        pictures = f", pictures {self.media / GB:.2f} GB" if self.media else ""
         return (
             f"weights {self.weights / GB:.2f} GB, KV cache {self.kv / GB:.2f} GB, "
-            f"buffers {(self.compute + WORKER_BYTES) / GB:.2f} GB"
+            f"buffers {(self.compute + WORKER_BYTES) / GB:.2f} GB{pictures}"
         )
 
 
@@ -122,12 +127,30 @@ def layers_of(header: Header | None) -> int:
     return ((header.block_count if header else None) or 0) + 1
 
 
+def media_bytes(projector: Header | None) -> int:
+    """What a projector takes beyond its weights: what is remembered, and its compute buffers.
+
+    These hold some activations of every patch and the pixels, twice, for one picture at a time.
+    """
+    if projector is None:
+        return 0
+    patches, side = projector.image_patches or 0, projector.patch_size or 0
+    return MEDIA_BYTES + 4 * patches * (10 * (projector.vision_width or 0) + 6 * side * side) + 16_000_000
+
+
 def need(
-    weights: int, header: Header | None, init: InitParameters, *, ctx_len: int, n_parallel: int, ngl: int
+    weights: int,
+    header: Header | None,
+    init: InitParameters,
+    *,
+    ctx_len: int,
+    n_parallel: int,
+    ngl: int,
+    media: int = 0,
 ) -> Need:
     """The estimate for one choice of settings; `weights` are bytes, projector and adapters included."""
     if header is None:
-        return Need(weights=weights, kv=0, compute=0, layers_on_gpu=0)
+        return Need(weights=weights, kv=0, compute=0, layers_on_gpu=0, media=media)
     batch = min(init.n_batch or UBATCH, UBATCH)
     if header.is_encoder:  # computes a text whole, with a mask of each token for each
         batch = min(ctx_len, header.context_length or ctx_len)
@@ -140,10 +163,13 @@ def need(
         kv=int(kv_bytes_per_token(header, init.kv_type) * ctx_len * n_parallel),
         compute=compute,
         layers_on_gpu=min(ngl, layers) / layers,
+        media=media,
     )
 
 
-def fitted(weights: int, header: Header | None, init: InitParameters, *, budget: Budget) -> Fitted:
+def fitted(
+    weights: int, header: Header | None, init: InitParameters, *, budget: Budget, media: int = 0
+) -> Fitted:
     """Settings that fit `budget`: what `init` leaves open gives way, first ngl, then n_parallel, then
     ctx_len (contract, section 2)."""
     trained = header.context_length if header else None
@@ -153,7 +179,7 @@ def fitted(weights: int, header: Header | None, init: InitParameters, *, budget:
     ngl = min(init.ngl, layers) if init.ngl is not None and init.ngl >= 0 else layers
 
     def needed() -> Need:
-        return need(weights, header, init, ctx_len=ctx_len, n_parallel=n_parallel, ngl=ngl)
+        return need(weights, header, init, ctx_len=ctx_len, n_parallel=n_parallel, ngl=ngl, media=media)
 
     while ngl > 0 and needed().gpu > budget.gpu_bytes:
         ngl -= 1

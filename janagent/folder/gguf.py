@@ -103,6 +103,12 @@ class Header:
     """Of a projector: it has an image encoder."""
     has_audio: bool = False
     """Of a projector: it has an audio encoder."""
+    image_patches: int | None = None
+    """Of a projector: how many patches a picture of its usual size has."""
+    patch_size: int | None = None
+    """Of a projector: the sides of a patch in pixels."""
+    vision_width: int | None = None
+    """Of a projector: what `embedding_length` is of a model."""
     split_count: int = 1
     split_no: int = 0
     """Counts from 0."""
@@ -239,6 +245,9 @@ def _header(contents: Contents) -> Header:
         projector_embedding_length=_projection(fields, table),
         has_vision=_flag(fields, "clip.has_vision_encoder") or False,
         has_audio=_flag(fields, "clip.has_audio_encoder") or False,
+        image_patches=_patches(fields),
+        patch_size=_count(fields, "clip.vision.patch_size"),
+        vision_width=_count(fields, "clip.vision.embedding_length"),
         split_no=split_no,
         split_count=split_count,
         tensor_count=contents.tensor_count,
@@ -321,6 +330,11 @@ def _projection(fields: dict[str, Any], table: Table) -> int | None:
         if (width := _count(fields, f"clip.{part}projection_dim")) is not None:
             return width
     return None
+
+
+def _patches(fields: dict[str, Any]) -> int | None:
+    size, patch = _count(fields, "clip.vision.image_size"), _count(fields, "clip.vision.patch_size")
+    return (size // patch) ** 2 if size and patch else None
 
 
 def tail_is_hole(path: Path | str, size_bytes: int) -> bool:

@@ -51,6 +51,7 @@ _DIMENSIONS = [struct.Struct(f"<{count}Q") for count in range(5)]
 _KEPT = re.compile(
     r"general\.(?:architecture|type|name|file_type|alignment)|split\.(?:no|count)|adapter\.type"
     r"|tokenizer\.(?:chat_template|ggml\.tokens)|clip\..*(?:projector_type|projection_dim|has_\w+_encoder)"
+    r"|clip\.vision\.(?:image_size|patch_size)"
     r"|.*\.(?:context_length|block_count|embedding_length|vocab_size|expert_count|expert_used_count|pooling_type)"
     r"|.*\.attention\.(?:head_count|head_count_kv|key_length|value_length|sliding_window|causal)|.*\.ssm\.state_size"
 )

@@ -127,6 +127,10 @@ class InitParameters(Section):
     n_batch: Annotated[int, Field(ge=1, le=1 << 16), WHOLE] | None = Field(
         default=None, description="Most tokens in one decode step."
     )
+    context_shift: Boolean | None = Field(
+        default=None,
+        description="true: a chat beyond ctx_len loses its oldest turns instead of being refused.",
+    )
     flash_attn: Boolean | None = Field(
         default=None, description="Flash attention on or off. Absent: llama.cpp decides."
     )

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
 
-from janagent.folder.estimate import GB, Budget, Fitted, common_header, fitted
+from janagent.folder.estimate import GB, MEDIA_BYTES, Budget, Fitted, common_header, fitted
 from janagent.folder.gguf import Header
 from janagent.folder.parameters import InitParameters
 
@@ -105,7 +105,8 @@ def best_for(choices: Sequence[T], terms: Terms) -> tuple[T, str]:
 
 def _fitted(choice: Sized, terms: Terms) -> Fitted:
     weights = choice.size_bytes + terms.projector_bytes
-    return fitted(weights, terms.header, terms.init, budget=terms.budget)
+    media = MEDIA_BYTES if terms.projector_bytes else 0
+    return fitted(weights, terms.header, terms.init, budget=terms.budget, media=media)
 
 
 def _is_on_gpu(found: Fitted) -> bool:

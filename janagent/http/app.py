@@ -33,14 +33,9 @@ _SANE_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 
 def build_app(runtime: Runtime, settings: Settings, *, limits: Limits | None = None) -> web.Application:
     """The API over `runtime`. `limits` are for tests that cannot wait a minute."""
-    limits = limits or Limits(max_body_bytes=settings.max_body_bytes)
-    guard = Guard.of(
-        api_key=settings.api_key.get_secret_value() if settings.api_key else None,
-        allowed_hosts=settings.allowed_hosts,
-        cors_origins=settings.cors_origins,
-    )
+    limits = limits or Limits(max_body_bytes=settings.max_body_bytes, stall_s=settings.client_stall_s)
     app = web.Application(middlewares=[answer_errors, admit], client_max_size=limits.max_body_bytes)
-    api = app[API] = Api(runtime=runtime, guard=guard, limits=limits)
+    api = app[API] = Api(runtime=runtime, guard=_guard(settings), limits=limits)
     app.cleanup_ctx.append(_render_ahead)
     app.on_response_prepare.append(_finish_head)
     app.on_shutdown.append(api.streams.stop)
@@ -57,6 +52,19 @@ def build_app(runtime: Runtime, settings: Settings, *, limits: Limits | None = N
     app.router.add_post("/v1/shutdown", health.shutdown)
     app.router.add_get("/metrics", health.metrics)
     return app
+
+
+def admit_by(app: web.Application, settings: Settings) -> None:
+    """Who may call is what `settings` say, from the next request on."""
+    app[API].guard = _guard(settings)
+
+
+def _guard(settings: Settings) -> Guard:
+    return Guard.of(
+        api_key=settings.api_key.get_secret_value() if settings.api_key else None,
+        allowed_hosts=settings.allowed_hosts,
+        cors_origins=settings.cors_origins,
+    )
 
 
 class _Noise(logging.Filter):

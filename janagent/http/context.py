@@ -31,12 +31,13 @@ class Limits:
     """Of the request line and of each header: a long id gets its 404 rather than a dropped connection."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Api:
     """The parts that handlers share."""
 
     runtime: Runtime
     guard: Guard
+    """Another one takes its place when the settings are read again; all else stays."""
     limits: Limits
     renderer: Renderer = field(default_factory=Renderer)
     metrics: Metrics = field(default_factory=Metrics)

@@ -124,18 +124,28 @@ def _described(entry: ModelEntry) -> dict[str, Any]:
             "context_length": header.context_length,
         }
         own |= {name: value for name, value in facts.items() if value}
-        own["input_modalities"] = ["text"]
-        own["capabilities"] = _capabilities(header, entry.manifest.init)
+        own["input_modalities"] = ["text", *_senses(entry.projector).values()]
+        own["capabilities"] = _capabilities(header, entry.projector, entry.manifest.init)
     return {**_redacted(said), **own}
 
 
-def _capabilities(header: Header, init: InitParameters) -> list[str]:
+def _senses(projector: Header | None) -> dict[str, str]:
+    """What a projector adds to what a model can do, and to what it takes."""
+    if projector is None:
+        return {}
+    found = {"vision": "image"} if projector.has_vision else {}
+    return found | ({"audio": "audio"} if projector.has_audio else {})
+
+
+def _capabilities(header: Header, projector: Header | None, init: InitParameters) -> list[str]:
     """What a local model can be asked for. One that sees both ways along a text (BERT) writes none, and one
     that ranks does nothing else."""
     if header.pooling_type == RANK:
         return ["rerank"] if header.has_classifier else []
-    generative = ["chat", "json", "tools"] if header.causal is not False and not header.is_encoder else []
-    return [*generative, *(["embeddings"] if init.embedding is not False else [])]
+    embeddings = ["embeddings"] if init.embedding is not False else []
+    if header.causal is False or header.is_encoder:
+        return embeddings
+    return ["chat", "json", "tools", *embeddings, *_senses(projector)]
 
 
 def _parameters(status: ModelStatus) -> dict[str, Any]:

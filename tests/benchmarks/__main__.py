@@ -11,7 +11,10 @@ from pathlib import Path
 from tests.benchmarks import llama_server, machine
 from tests.benchmarks.report import Line, Plan, Section, Verdict, markdown
 
-NAMES = ("streaming", "prefix", "proxy", "cold", "folder", "edits", "fetch", "remote", "shapes", "embeddings")
+NAMES = (
+    *("streaming", "prefix", "turns", "beside", "lookup", "shapes", "embeddings", "pictures"),
+    *("proxy", "remote", "cold", "folder", "edits", "fetch", "tray"),
+)
 
 
 def main() -> int:

@@ -8,7 +8,7 @@ they measure.
 import asyncio
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -65,6 +65,16 @@ class Answer:
     tokens: int
     first_token_s: float
     broken: str | None = None
+    longest_gap_s: float = 0.0
+    """Between two pieces after the first token."""
+    last_s: float = 0.0
+    """When the last piece came."""
+    text: str = ""
+
+    @property
+    def tokens_per_s(self) -> float:
+        """From the first token on."""
+        return (self.tokens - 1) / (self.last_s - self.first_token_s)
 
 
 @dataclass(frozen=True)
@@ -144,6 +154,7 @@ async def ask(session: aiohttp.ClientSession, target: Target, request: dict[str,
     """One streamed chat; never raises for what the server does."""
     received = bytearray()
     first: float | None = None
+    last = longest = 0.0
     begun = perf_counter()
     try:
         async with session.post(f"{target.base_url}/v1/chat/completions", json=request) as response:
@@ -151,11 +162,16 @@ async def ask(session: aiohttp.ClientSession, target: Target, request: dict[str,
                 return Answer(0, 0.0, f"HTTP {response.status}: {(await response.text())[:200]}")
             async for chunk in response.content.iter_any():
                 received += chunk
-                if first is None and any(map(_content, events(bytes(received)))):
-                    first = perf_counter() - begun
+                now = perf_counter() - begun
+                if first is not None:
+                    last, longest = now, max(longest, now - last)
+                elif any(map(_content, events(bytes(received)))):
+                    first = last = now
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         return Answer(0, first or 0.0, f"{type(error).__name__}: {error}"[:200])
-    return _judged(bytes(received), first, ended_s=perf_counter() - begun)
+    judged = _judged(bytes(received), first, ended_s=perf_counter() - begun)
+    text = "".join(map(_content, events(bytes(received))))
+    return replace(judged, longest_gap_s=longest, last_s=last, text=text)
 
 
 def events(received: bytes) -> Iterator[dict[str, Any]]:

@@ -123,12 +123,12 @@ def _environment(home: Path) -> dict[str, str]:
     return clean | folders | {"PYTHONUNBUFFERED": "1"}
 
 
-def make_root(folder: Path) -> Path:
+def make_root(folder: Path, *, ctx_len: int = CTX_LEN) -> Path:
     """A root with the real model under the id `bench`; the file is linked where the file system allows."""
     models = folder / "models"
     models.mkdir(parents=True)
     place_model(models / "bench.gguf")
-    init = f'"ctx_len": {CTX_LEN}, "n_parallel": {SLOTS}, "n_threads": {threads()}'
+    init = f'"ctx_len": {ctx_len}, "n_parallel": {SLOTS}, "n_threads": {threads()}'
     (models / "bench.json").write_text(f'{{"parameters": {{"init": {{{init}}}}}}}')
     return folder
 
@@ -198,10 +198,11 @@ def _drain(descriptor: int) -> None:
 
 
 @asynccontextmanager
-async def llama_server_peer() -> AsyncIterator[Peer]:
+async def llama_server_peer(*, ctx_len: int = CTX_LEN, projector: Path | None = None) -> AsyncIterator[Peer]:
     """llama-server with the same threads, slots and context for each slot."""
-    shape = ["-m", str(MODEL), "-c", str(CTX_LEN * SLOTS), "-np", str(SLOTS)]
-    async with _llama_server([*shape, *_threads()], "bench") as peer:
+    shape = ["-m", str(MODEL), "-c", str(ctx_len * SLOTS), "-np", str(SLOTS)]
+    seeing = ["--mmproj", str(projector)] if projector is not None else []
+    async with _llama_server([*shape, *seeing, *_threads()], "bench") as peer:
         yield peer
 
 

@@ -6,12 +6,14 @@ from dataclasses import replace
 import pytest
 
 from janagent.core import events as ev
-from janagent.core.actions import GrantLease, StartEngine, StopEngine
+from janagent.core.actions import GrantLease, StartEngine, StopEngine, StopFetch
 from janagent.core.faults import Refusal
+from janagent.core.limits import Limits
 from janagent.core.memory import Budget
 from janagent.folder.entry import Condition
+from janagent.folder.fault import Fault
 from janagent.folder.gguf import Header
-from tests.core.driver import GB, Driver, entry
+from tests.core.driver import GB, Driver, entry, lacking
 
 
 def test_a_model_found_at_start_waits_for_its_first_request() -> None:
@@ -382,6 +384,28 @@ def test_a_pinned_model_is_neither_unloaded_nor_evicted() -> None:
     d.pass_time(21)
     assert d.code(lease) == "memory_busy"
     assert d.stops() == []
+
+
+def test_limits_that_change_hold_for_what_runs_already() -> None:
+    d = Driver(idle_unload_s=1000)
+    engine = d.run()
+    d.tell(ev.LimitsChanged(Limits(idle_unload_s=10)))
+    d.pass_time(9.9)
+    assert d.stops() == []
+    d.pass_time(0.2)
+    assert d.stops() == [engine]
+
+
+def test_going_offline_ends_downloads_and_going_online_resumes_them() -> None:
+    d = Driver()
+    d.folder(lacking())
+    assert d.fetching() == ["a"]
+    d.tell(ev.LimitsChanged(Limits(may_fetch=False)))
+    assert isinstance(d.log[-1], StopFetch)
+    d.fetch_ended(fault=Fault("stopped", "stopped"))
+    assert d.fetching() == []
+    d.tell(ev.LimitsChanged(Limits()))
+    assert d.fetching() == ["a"]
 
 
 def test_idle_unload_of_the_manifest_wins_and_zero_means_never() -> None:

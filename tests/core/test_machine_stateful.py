@@ -1,6 +1,7 @@
 """Anything in any order: the machine keeps its invariants, and everybody who waits is answered in the end."""
 
 from collections import Counter
+from dataclasses import replace
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -149,6 +150,11 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.1, 1.0, 5.0, 30.0, 500.0]))
     def time(self, seconds: float) -> None:
         self.d.pass_time(seconds)
+
+    @rule(idle_unload_s=st.sampled_from([0, 30, 60]), may_fetch=st.booleans())
+    def other_limits(self, idle_unload_s: int, may_fetch: bool) -> None:
+        limits = replace(self.d.machine.limits, idle_unload_s=idle_unload_s, may_fetch=may_fetch)
+        self.d.tell(ev.LimitsChanged(limits))
 
     @rule()
     def shut_down(self) -> None:

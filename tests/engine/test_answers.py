@@ -3,7 +3,12 @@
 import json
 from typing import Any
 
+import pytest
+
 from janagent.engine.answers import Choice, ChunkWriter, Envelope, Usage, error_event, whole
+from janagent.engine.calls import Arguments, Call, Piece, Thinking, Words
+from janagent.engine.families.llama import LLAMA
+from janagent.engine.reader import AnswerReader
 from janagent.engine.sampling import TokenChances
 from janagent.engine.work import Finish, TokenReport
 
@@ -125,3 +130,54 @@ def test_the_log_probabilities_of_a_text_completion_are_parallel_lists():
 
 def test_an_error_event_holds_the_error_object():
     assert decoded(error_event({"error": {"message": "é"}})) == [{"error": {"message": "é"}}]
+
+
+def test_the_events_of_a_call_are_its_head_and_then_its_arguments():
+    chunks = writer()
+    begun = Call(0, "call_1", "clock")
+    head, more = decoded(chunks.piece(1, begun) + chunks.piece(1, Arguments(0, '{"é": 1}')))
+    assert head["choices"][0]["delta"] == {
+        "tool_calls": [
+            {
+                "index": 0,
+                "id": "call_1",
+                "type": "function",
+                "function": {"name": "clock", "arguments": ""},
+            }
+        ]
+    }
+    assert more["choices"][0]["delta"] == {
+        "tool_calls": [{"index": 0, "function": {"arguments": '{"é": 1}'}}]
+    }
+    assert (more["choices"][0]["index"], more["choices"][0]["finish_reason"]) == (1, None)
+
+
+@pytest.mark.parametrize(
+    "piece", [Words("x"), Words("x", is_thought=True), Call(0, "a", "b"), Arguments(0, "{")]
+)
+def test_the_log_probabilities_of_any_piece_go_along(piece: Piece):
+    (event,) = decoded(writer().piece(0, piece, REPORTS))
+    assert event["choices"][0]["logprobs"]["content"][0]["token"] == "Hi"
+    (end,) = decoded(writer().end(0, Finish.STOP, REPORTS))
+    assert len(end["choices"][0]["logprobs"]["content"]) == 2
+
+
+def test_a_whole_answer_says_thoughts_words_and_calls_apart():
+    call = '{"name": "clock", "arguments": {}}'
+    choice = Choice(texts=["<think>Hm", f".</think>So:\n{call}"], finish=Finish.STOP)
+    choice.read(AnswerReader(form=LLAMA, thinking=Thinking(), tools={"clock": {}}))
+    body = whole(envelope(), [choice], usage=USAGE, piece_of=piece_of, with_logprobs=False)
+    (shown,) = body["choices"]
+    assert shown["finish_reason"] == "tool_calls"
+    assert shown["message"]["content"] == "So:"
+    assert shown["message"]["reasoning_content"] == "Hm."
+    (made,) = shown["message"]["tool_calls"]
+    assert made["function"] == {"name": "clock", "arguments": "{}"}
+
+
+def test_a_call_that_was_cut_off_keeps_its_reason():
+    choice = Choice(texts=['{"name": "clock", "arguments": {"a": 1'], finish=Finish.LENGTH)
+    choice.read(AnswerReader(form=LLAMA, tools={"clock": {}}))
+    assert choice.finish is Finish.LENGTH
+    assert choice.said["tool_calls"][0]["function"]["arguments"] == '{"a": 1'
+    assert choice.said["content"] is None

@@ -4,7 +4,10 @@ import datetime
 
 import pytest
 
+from janagent.engine.families.tagged import HERMES
 from janagent.engine.prompt import ChatPrompt, Pieces, PromptError, compile_template, make_chat_prompt
+from janagent.engine.tools import toolbox_of
+from tests.engine import templates
 
 HELLO = [{"role": "user", "content": "Hello"}]
 TALK = [
@@ -44,6 +47,22 @@ def test_blocks_leave_no_empty_lines_behind():
 
 def test_a_request_may_pass_values_to_the_template():
     assert rendered("{% if enable_thinking is false %}quick{% endif %}", enable_thinking=False) == "quick"
+
+
+LISTS = (
+    "{% for m in messages %}{% for part in m.content %}"
+    "{{ part.type }}={{ part.text }};{% endfor %}{% endfor %}"
+)
+BOTH = (
+    "{% for m in messages %}{% if m.content is string %}{{ m.content }}{% else %}"
+    "{% for part in m.content %}{{ part.text }}{% endfor %}{% endif %}{% endfor %}"
+)
+
+
+def test_a_template_that_only_takes_lists_of_parts_gets_them():
+    assert rendered(LISTS, TALK[:2]) == "text=Be brief.;text=Hi;"
+    assert rendered(BOTH) == "Hello"
+    assert rendered("{{ messages[0].content }}") == "Hello"
 
 
 def test_a_template_that_raises_gives_its_own_words():
@@ -119,3 +138,58 @@ def test_a_broken_template_is_told_at_the_first_request():
     assert "broken" in prompt.fault
     with pytest.raises(PromptError, match="broken"):
         prompt.render(HELLO)
+
+
+def test_words_marked_for_training_are_shown():
+    source = "{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %};{% endfor %}"
+    assert rendered(source) == "Hello;"
+    with pytest.raises(PromptError, match="broken"):
+        rendered("{% generation %}no end")
+
+
+def test_who_is_a_developer_is_the_system_to_a_template_that_knows_none():
+    talk = [{"role": "developer", "content": "Be brief."}, *HELLO]
+    shown = "{% for m in messages %}{{ m.role }}={{ m.content }};{% endfor %}"
+    assert prompt_with(shown).render(talk) == "system=Be brief.;user=Hello;"
+    knowing = shown + "{# developer #}"
+    assert prompt_with(knowing).render(talk) == "developer=Be brief.;user=Hello;"
+
+
+def test_a_template_without_a_system_message_gets_it_in_the_user_s_words():
+    prompt = prompt_with(templates.GEMMA_2)
+    assert "user\nBe brief.\n\nHi<end_of_turn>" in prompt.render(TALK)
+    assert "user\nBe kind.\n\nHello" in prompt_with(templates.GEMMA_2, pre_prompt="Be kind.").render(HELLO)
+    assert "user\nBe brief.<end_of_turn>" in prompt.render(TALK[:1])
+
+
+@pytest.mark.parametrize("pieces", [{}, {"user_prompt": "USER: ", "ai_prompt": "AI: "}])
+def test_a_model_whose_template_knows_no_tools_gets_them_in_words(pieces: dict[str, str]):
+    clock = {"type": "function", "function": {"name": "clock"}}
+    weather = {"type": "function", "function": {"name": "weather", "description": "Outside"}}
+    call = {"id": "1", "type": "function", "function": {"name": "clock", "arguments": "{}"}}
+    messages = [
+        *TALK[:2],
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "1", "content": "12:30"},
+    ]
+    text = prompt_with(**pieces).render(messages, toolbox=toolbox_of([weather, clock], None))
+    assert "Be brief." in text
+    assert '"name": "weather"' in text
+    assert text.index("weather") < text.index('"arguments": {}') < text.index("12:30")
+
+
+def test_a_template_shows_tools_only_when_there_are_some():
+    clock = {"type": "function", "function": {"name": "clock", "description": "The time"}}
+    prompt = prompt_with(templates.QWEN)
+    assert "<tools>" in prompt.render(HELLO, toolbox=toolbox_of([clock], None))
+    assert "<tools>" not in prompt.render(HELLO)
+    assert prompt.family.form is HERMES
+
+
+def test_a_template_that_takes_tools_for_a_list_wherever_they_are_set_gets_none():
+    source = "{% if tools is defined %}{% for t in tools %}[{{ t.function.name }}]{% endfor %}{% endif %}"
+    source += "{% for m in messages %}{{ m.role }}={{ m.content }};{% endfor %}"
+    prompt = prompt_with(source)
+    assert prompt.render(HELLO) == "user=Hello;"
+    clock = {"type": "function", "function": {"name": "clock"}}
+    assert prompt.render(HELLO, toolbox=toolbox_of([clock], None)) == "[clock]user=Hello;"

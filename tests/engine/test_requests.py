@@ -7,6 +7,7 @@ import pydantic
 import pytest
 
 from janagent.engine.faults import RequestError
+from janagent.engine.parts import Marks
 from janagent.engine.requests import (
     LARGE_BYTES,
     ChatBody,
@@ -91,9 +92,11 @@ def test_what_this_engine_does_not_offer_is_refused_not_dropped(fields: dict[str
     assert (error.param, error.code) == (param, "unsupported_parameter")
 
 
-def test_a_picture_is_refused_in_words():
-    content = [{"type": "text", "text": "what is it?"}, {"type": "image_url", "image_url": {"url": "x"}}]
-    assert "this model takes text only" in fault(messages=[{"role": "user", "content": content}]).message
+def test_a_part_of_a_strange_kind_is_refused_in_words():
+    content = [{"type": "text", "text": "what is it?"}, {"type": "smell"}]
+    found = fault(messages=[{"role": "user", "content": content}])
+    assert found.param == "messages[0].content"
+    assert "not smell" in found.message
 
 
 def test_null_means_unset_and_unknown_fields_are_ignored():
@@ -122,7 +125,7 @@ def test_further_fields_of_a_message_reach_the_template():
     message = chat(messages=[{"role": "assistant", "content": None, "name": "Bo", "refusal": None}]).messages[
         0
     ]
-    assert message.for_template() == {"role": "assistant", "content": "", "name": "Bo"}
+    assert message.for_template(Marks()) == {"role": "assistant", "content": "", "name": "Bo"}
 
 
 @pytest.mark.parametrize("prompt", ["a", ["a", "b"], [1, 2], [[1], [2, 3]]])
@@ -156,3 +159,17 @@ def test_another_prompt_is_refused(prompt: Any):
 def test_an_embedding_body_is_checked_too(fields: dict[str, Any]):
     with pytest.raises(RequestError):
         parse_body(json.dumps(fields).encode(), EmbeddingBody)
+
+
+def test_how_much_to_think_is_told_to_the_template():
+    assert chat().template_values == {}
+    assert chat(reasoning_effort="low").template_values == {
+        "reasoning_effort": "low",
+        "enable_thinking": True,
+    }
+    assert chat(reasoning_effort="none").template_values["enable_thinking"] is False
+    own = chat(reasoning_effort="high", chat_template_kwargs={"enable_thinking": False, "x": 1})
+    assert own.template_values == {"reasoning_effort": "high", "enable_thinking": False, "x": 1}
+    assert chat(reasoning_format="none").reasoning_format == "none"
+    assert fault(reasoning_format="frob").param == "reasoning_format"
+    assert fault(reasoning_effort=5).param == "reasoning_effort"

@@ -1,13 +1,16 @@
 """Answers of a forced shape, with the real model over the real socket."""
 
 import json
+import re
+import threading
 from typing import Any
 
 import pytest
 
 from janagent.engine.model import Model
-from janagent.engine.shapes import ShapeError, Shapes, closed, gbnf_shape, json_shape
+from janagent.engine.shapes import Detour, ShapeError, Shapes, Walk, closed, gbnf_shape, json_shape
 from tests.engine.engines import Client, answer_text, streamed_text, user
+from tests.engine.shaping import allowed, fits, fits_text, lets_through, shapes_of
 
 PERSON = {
     "type": "object",
@@ -153,7 +156,15 @@ async def test_max_tokens_cuts_a_shape_and_says_so(client: Client):
     [
         ({"not": {"type": "string"}}, "not"),
         ({"type": "array", "uniqueItems": True}, "uniqueItems"),
-        ({"type": "string", "pattern": "(?=a)b"}, "look-around"),
+        ({"type": "string", "pattern": "(?=a)b"}, "pattern: "),
+        ({"type": "string", "pattern": "\\bx"}, "pattern: "),
+        ({"type": "string", "format": "frob"}, "format: frob"),
+        ({"type": "string", "minLength": "3"}, "minLength"),
+        ({"type": "object", "propertyNames": {"pattern": "a"}}, "propertyNames"),
+        ({"type": "object", "dependentRequired": {"a": ["b"]}}, "dependentRequired"),
+        ({"if": {}, "then": {}}, "if"),
+        ({"oneOf": [{"type": "integer"}, {"type": "number"}]}, "oneOf"),
+        ({"type": "object", "not": {}, "x-guidance": {"lenient": True}}, "not"),
         ({"$ref": "https://example.com/x"}, "https://example.com/x"),
         ({"type": "frob"}, "frob"),
         ({"$ref": "#/nowhere"}, "nowhere"),
@@ -177,3 +188,137 @@ def test_a_shape_that_was_dropped_from_the_cache_is_compiled_anew(model: Model):
 def test_a_grammar_that_is_none_says_why():
     with pytest.raises(ShapeError, match="GBNF"):
         gbnf_shape("root := x")
+
+
+def test_an_object_has_no_more_than_its_listed_properties(model: Model):
+    nested = {"type": "array", "items": {"properties": {"b": {"type": "integer"}}, "type": "object"}}
+    open_ = {"type": "object", "properties": {"a": nested}}
+    assert fits(model, open_, {"a": [{"b": 1}]})
+    assert not fits(model, open_, {"a": [{"b": 1, "c": 2}]})
+    assert not fits(model, open_, {"a": [], "c": 2})
+    assert fits(model, {**open_, "additionalProperties": {"type": "integer"}}, {"a": [], "c": 2})
+    assert fits(model, {"type": "object"}, {"whatever": ["x"]})
+    named = {"type": "object", "properties": {"properties": {"type": "integer"}}}
+    assert fits(model, named, {"properties": 1})
+
+
+def test_what_is_described_in_several_places_is_left_as_it_is(model: Model):
+    def having(name: str) -> dict[str, Any]:
+        return {"type": "object", "properties": {name: {"type": "integer"}}, "required": [name]}
+
+    both = {"allOf": [having("a"), having("b")]}
+    assert fits(model, both, {"a": 1, "b": 2})
+    assert not fits(model, both, {"a": 1})
+    joined = {"$defs": {"A": having("a")}, "$ref": "#/$defs/A", **having("b")}
+    assert fits(model, joined, {"a": 1, "b": 2})
+
+
+@pytest.mark.parametrize(
+    ("of", "good", "bad"),
+    [
+        ({"anyOf": [{"type": "integer"}, {"type": "null"}]}, [5, None], ["5"]),
+        ({"type": ["string", "null"]}, ["x", None], [5]),
+        ({"enum": ["a", 1, None]}, ["a", 1, None], ["b", 2]),
+        ({"const": {"a": [1, None]}}, [{"a": [1, None]}], [{}]),
+        ({"type": "string", "pattern": "^[a-c]{2}$"}, ["ab"], ["ad", "abc"]),
+        ({"type": "string", "format": "date"}, ["2024-02-29"], ["yesterday"]),
+        ({"type": "integer", "exclusiveMinimum": 3, "maximum": 5}, [4, 5], [3, 6]),
+        ({"type": "object", "patternProperties": {"^x": {"type": "integer"}}, "additionalProperties": False},
+         [{"x1": 1}, {}], [{"y": 1}, {"x1": "a"}]),
+        ({"type": "array", "prefixItems": [{"type": "integer"}], "items": False}, [[1]], [["a"], [1, 2]]),
+        ({"oneOf": [{"type": "object", "properties": {"kind": {"const": kind}}, "required": ["kind"]}
+                    for kind in ("cat", "dog")], "discriminator": {"propertyName": "kind"}},
+         [{"kind": "cat"}], [{"kind": "cow"}]),
+    ],
+)  # fmt: skip
+def test_keywords_are_kept(model: Model, of: Any, good: list[Any], bad: list[Any]):
+    assert [value for value in good if not fits(model, of, value)] == []
+    assert [value for value in bad if fits(model, of, value)] == []
+
+
+def test_a_schema_may_refer_to_itself(model: Model):
+    node = {
+        "$defs": {
+            "Node": {
+                "type": "object",
+                "properties": {
+                    "value": {"type": "integer"},
+                    "next": {"anyOf": [{"$ref": "#/$defs/Node"}, {"type": "null"}]},
+                },
+                "required": ["value", "next"],
+                "additionalProperties": False,
+            }
+        },
+        "$ref": "#/$defs/Node",
+    }
+    assert fits(model, node, {"value": 1, "next": {"value": 2, "next": None}})
+    assert not fits(model, node, {"value": 1, "next": {"value": 2}})
+    tree = {"type": "object", "properties": {"children": {"type": "array", "items": {"$ref": "#"}}}}
+    assert fits(model, tree, {"children": [{"children": []}, {}]})
+
+
+def test_white_space_has_an_end(model: Model):
+    assert fits_text(model, {"type": "object"}, '{"a": 1,\n  "b": [\n    2]}')
+    assert not fits_text(model, {"type": "object"}, "{" + " " * 30 + "}")
+    assert not fits_text(model, {"type": "object"}, "{\n\n\n}")
+
+
+@pytest.mark.parametrize(
+    ("grammar", "good", "bad"),
+    [
+        ('root ::= "a" | "b"', "b", "c"),
+        ('root ::= [^0-9]+ "\\n"? # comment\n', "xé🙂", "x1"),
+        ('root ::= item{2,3}\nitem ::= "\\x41" [a-z]* ";"', "Abc;A;", "A;"),
+        ('root ::= "\\u00e9" [\\u00e0-\\u00ff"\\]] "\\U0001F642"', "éü🙂", "eü🙂"),
+        ('root ::= . ". \\"" .', '\n. "x', "\nx"),
+        ('root ::= (\n  "yes" |\n  "no"\n) ws\nws ::= | " " ws', "no  ", "maybe"),
+    ],
+)
+def test_gbnf_means_what_llama_cpp_says(model: Model, grammar: str, good: str, bad: str):
+    for text, may_be in ((good, True), (bad, False)):
+        walk = shapes_of(model).walk(gbnf_shape(grammar))
+        assert lets_through(model, walk, text) is may_be
+
+
+def walk_around(model: Model, *detours: Detour) -> Walk:
+    return shapes_of(model).walk(json_shape({"const": 7}), detours=detours)
+
+
+def test_thoughts_that_the_prompt_began_come_before_the_shape(model: Model):
+    closing = re.compile("</think>")
+    assert lets_through(model, walk_around(model, Detour(opening=None, closing=closing)), "Hm.\n</think>7")
+    assert not lets_through(model, walk_around(model, Detour(opening=None, closing=closing)), "Hm.</think>8")
+    walk = walk_around(model, Detour(opening=None, closing=closing))
+    assert not allowed(model, walk)[list(model.end_tokens)].any()
+    assert not lets_through(model, walk_around(model), "Hm.</think>7")
+
+
+def test_a_detour_begins_only_at_the_beginning(model: Model):
+    (mark,) = model.tokenize("<file_sep>", special=True).tolist()
+    thinking = Detour(opening=mark, closing=re.compile("</think>"))
+    assert lets_through(model, walk_around(model, thinking), "7")
+    assert lets_through(model, walk_around(model, thinking), "<file_sep>Hm.</think>7")
+    assert not lets_through(model, walk_around(model, thinking), "<file_sep>a</think><file_sep>a</think>7")
+    (other,) = model.tokenize("<issue_start>", special=True).tolist()
+    both = (thinking, Detour(opening=other))
+    assert lets_through(model, walk_around(model, *both), "<file_sep>a</think><issue_start>free as a bird")
+    assert not lets_through(model, walk_around(model, *both), "7<issue_start>")
+    walk = walk_around(model, *both)
+    walk.take(other)
+    assert not walk.is_over
+    assert allowed(model, walk).all()
+
+
+def test_who_has_a_shape_does_not_wait_while_another_is_compiled(model: Model):
+    many = {
+        "anyOf": [{"properties": {f"{i} {j}": {"type": "string"} for j in range(50)}} for i in range(100)]
+    }
+    shapes = shapes_of(model)
+    ready = json_shape({"const": 7})
+    shapes.compile(ready)
+    compiling = threading.Thread(target=shapes.compile, args=(json_shape(many),))
+    compiling.start()
+    walk = shapes.walk(ready)
+    assert compiling.is_alive()
+    assert lets_through(model, walk, "7")
+    compiling.join()

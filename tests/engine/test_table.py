@@ -1,5 +1,6 @@
 """The slot table over the real model: what is shared, what is moved, and that answers do not notice."""
 
+import llama_cpp
 import numpy as np
 import pytest
 
@@ -163,6 +164,31 @@ def test_what_was_waited_for_is_copied_before_its_slot_is_given_away(
     table.occupy(generation(model.tokenize("Something else.", special=False), seed=1))
     begin = model.tokenize(BEGIN, special=False).size
     assert second.n_cached == pytest.approx(begin, abs=2)
+
+
+def test_a_full_slot_drops_half_of_what_its_answer_does_not_keep(context: Context, model: Model):
+    context.clear_memory()
+    table = SlotTable(context, n_slots=3, ctx_len=128)
+    first = generation(prompt(model, "Tell me a story."))
+    first.n_keep = 10
+    table.occupy(first)
+    answer(context, table, first, 40)
+    slot = slot_of(table, first)
+    before, n_past = slot.tokens.copy(), slot.n_past
+    table.shift(slot)
+    n_dropped = (n_past - 10) // 2
+    assert (slot.n_past, slot.n_prefill) == (n_past - n_dropped, 0)
+    np.testing.assert_array_equal(slot.tokens[:10], before[:10])
+    np.testing.assert_array_equal(slot.tokens[10 : slot.n_past], before[10 + n_dropped : n_past])
+    assert len(answer(context, table, first, 5)) == 5
+    other = generation(first.prompt)  # while the first one runs
+    table.occupy(other)
+    step(context, table)
+    assert other.n_cached <= 10
+    table.release(slot)
+    assert (slot.n_past, slot.n_shifted) == (10, 0)
+    last = llama_cpp.llama_memory_seq_pos_max(context.memory, slot.seq_id)
+    assert last == 9
 
 
 def displace(context: Context, table: SlotTable, model: Model) -> None:

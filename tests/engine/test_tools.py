@@ -5,11 +5,10 @@ from typing import Any
 
 import pytest
 
-from janagent.engine.calls import Style, Thinking
-from janagent.engine.faults import RequestError
-from janagent.engine.prompt import ChatPrompt, make_chat_prompt
-from janagent.engine.tools import Family, toolbox_of
+from janagent.engine.model import Model
+from janagent.engine.tools import toolbox_of
 from tests.engine.engines import Client, user
+from tests.engine.shaping import fits
 
 WEATHER = {
     "type": "function",
@@ -29,24 +28,6 @@ WEATHER = {
 }
 CLOCK = {"type": "function", "function": {"name": "clock"}}
 ASK = user("How is the weather in Oslo?")
-HERMES = (
-    "{% if tools %}TOOLS {% for tool in tools %}{{ tool | tojson }}{% endfor %} <tool_call>{% endif %}"
-    "{% for m in messages %}[{{ m.role }}] {{ m.content }}"
-    "{% for call in m.tool_calls or [] %}"
-    "<tool_call>{{ call.function.arguments | tojson }}</tool_call>{% endfor %}"
-    "{% endfor %}"
-)
-
-
-def prompt_of(template: str | None, **pieces: str) -> ChatPrompt:
-    return make_chat_prompt(
-        pre_prompt=pieces.get("pre_prompt"),
-        user_prompt=pieces.get("user_prompt"),
-        ai_prompt=pieces.get("ai_prompt"),
-        template=template,
-        bos="",
-        eos="",
-    )
 
 
 def assert_weather(call: Any) -> None:
@@ -145,6 +126,12 @@ async def test_calls_and_results_go_back_in(client: Client):
         ({"tools": "x"}, "tools"),
         ({"tools": [CLOCK], "tool_choice": "perhaps"}, "tool_choice"),
         ({"tools": [CLOCK], "tool_choice": {"function": {"name": "other"}}}, "tool_choice"),
+        ({"tools": [CLOCK], "tool_choice": {"type": "allowed_tools"}}, "tool_choice.allowed_tools"),
+        ({"tools": [CLOCK], "tool_choice": {"type": "allowed_tools", "allowed_tools":
+          {"mode": "none", "tools": []}}}, "tool_choice.allowed_tools.mode"),
+        ({"tools": [CLOCK], "tool_choice": {"type": "allowed_tools", "allowed_tools":
+          {"mode": "auto", "tools": [{"name": "other"}]}}}, "tool_choice"),
+        ({"tools": [{"type": "function", "function": {"name": ""}}]}, "tools[0].function"),
         ({"tool_choice": "required"}, "tool_choice"),
         ({"tools": [CLOCK], "tool_choice": "required", "grammar": 'root ::= "a"'}, "tool_choice"),
         ({"tools": [{"type": "function", "function": {"name": "x", "parameters": {"not": {}}}}],
@@ -156,72 +143,72 @@ async def test_what_is_wrong_with_tools_is_400_and_named(client: Client, more: d
     assert error["param"] == param
 
 
-def test_a_template_that_knows_tools_shows_them_itself():
-    prompt = prompt_of(HERMES)
-    assert prompt.family == Family(Style.HERMES, has_tools=True)
-    call = {"id": "1", "type": "function", "function": {"name": "clock", "arguments": '{"a": 1}'}}
-    messages = [*ASK, {"role": "assistant", "content": "", "tool_calls": [call]}]
-    text = prompt.render(messages, toolbox=toolbox_of([CLOCK], None))
-    assert "TOOLS" in text
-    assert '"clock"' in text
-    assert '<tool_call>{"a": 1}</tool_call>' in text, "an object, which the template writes as JSON"
-    assert "TOOLS" not in prompt.render(ASK)
+async def test_the_function_whose_schema_cannot_be_kept_is_named(client: Client):
+    odd = {"type": "function", "function": {"name": "odd one", "parameters": {"propertyNames": {}}}}
+    error = await client.error("chat/completions", messages=ASK, tools=[CLOCK, odd], tool_choice="required")
+    assert "odd one" in error["message"]
+    assert "propertyNames" in error["message"]
+    shown = await client.ok("chat/completions", messages=ASK, tools=[CLOCK, odd], max_tokens=4)
+    assert shown["choices"][0]["message"]["role"] == "assistant"
 
 
-@pytest.mark.parametrize("pieces", [{}, {"user_prompt": "USER: ", "ai_prompt": "AI: "}])
-def test_a_template_that_knows_none_gets_them_in_words(pieces: dict[str, str]):
-    prompt = prompt_of(None, **pieces)
-    call = {"id": "1", "type": "function", "function": {"name": "clock", "arguments": "{}"}}
-    messages = [
-        {"role": "system", "content": "Be brief."},
-        *ASK,
-        {"role": "assistant", "content": "", "tool_calls": [call]},
-        {"role": "tool", "tool_call_id": "1", "content": "12:30"},
-    ]
-    text = prompt.render(messages, toolbox=toolbox_of([WEATHER], None))
-    assert "Be brief." in text
-    assert '"name": "weather"' in text
-    assert text.index("weather") < text.index("clock") < text.index("12:30")
+def test_choices_come_in_several_ways():
+    tools = [CLOCK, WEATHER]
+
+    def chosen(choice: Any) -> tuple[list[str], list[str]]:
+        box = toolbox_of(tools, choice)
+        assert box is not None
+        return list(box.parameters), list(box.forced)
+
+    both = ["clock", "weather"]
+    assert chosen("auto") == chosen(None) == (both, [])
+    assert chosen("required") == (both, both)
+    for named in (
+        {"type": "function", "function": {"name": "clock"}},
+        {"type": "function", "name": "clock"},
+    ):
+        assert chosen(named) == (both, ["clock"])
+        allowed: dict[str, Any] = {"tools": [named], "mode": "required"}
+        assert chosen({"type": "allowed_tools", "allowed_tools": allowed}) == (["clock"], ["clock"])
+        allowed["mode"] = "auto"
+        assert chosen({"type": "allowed_tools", "allowed_tools": allowed}) == (["clock"], [])
+    assert toolbox_of(tools, "none") is None
+    assert toolbox_of([], None) is None
 
 
-@pytest.mark.parametrize(
-    ("template", "style"),
-    [
-        ("{{ tools }}<tool_call>", Style.HERMES),
-        ("{{ tools }}[TOOL_CALLS]", Style.MISTRAL),
-        ("{{ tools }}<|python_tag|>", Style.LLAMA),
-        ("{{ tools }}Environment: ipython", Style.LLAMA),
-        ("{{ tools }}", Style.FENCED),
-        ("<tool_call>", Style.FENCED),
-    ],
-)
-def test_a_family_is_known_by_its_marks(template: str, style: Style):
-    assert Family.of(template).style is style
+def test_functions_whose_definitions_have_one_name_keep_their_own(model: Model):
+    def tool(name: str, value: str) -> dict[str, Any]:
+        parameters = {
+            "type": "object",
+            "properties": {"at": {"$ref": "#/$defs/Place"}},
+            "required": ["at"],
+            "$defs": {"Place": {"enum": [value]}},
+        }
+        return {"type": "function", "function": {"name": name, "parameters": parameters}}
+
+    box = toolbox_of([tool("x", "here"), tool("y", "there")], "required")
+    assert box is not None
+    schema = box.forcing_schema()
+    assert schema is not None
+    assert fits(model, schema, [{"name": "x", "arguments": {"at": "here"}}])
+    assert fits(model, schema, [{"name": "y", "arguments": {"at": "there"}}])
+    assert not fits(model, schema, [{"name": "x", "arguments": {"at": "there"}}])
 
 
-def test_whether_a_prompt_ends_within_thoughts():
-    family = Family.of("{% if x %}<think></think>{% endif %}")
-    assert family.thinking_after("...assistant\n<think>\n") == Thinking(is_open=True)
-    assert family.thinking_after("...assistant\n") == Thinking()
-    assert Family.of("plain").thinking_after("<think>") is None
-
-
-def test_definitions_of_a_function_s_schema_are_found():
-    parameters = {
-        "type": "object",
-        "properties": {"at": {"$ref": "#/$defs/Place"}},
-        "$defs": {"Place": {"enum": ["here"]}},
-    }
+@pytest.mark.parametrize("parameters", [None, {}, {"type": "object", "properties": {}}, {"properties": {}}])
+def test_a_function_without_parameters_takes_none(model: Model, parameters: Any):
     box = toolbox_of([{"type": "function", "function": {"name": "x", "parameters": parameters}}], "required")
     assert box is not None
     schema = box.forcing_schema()
     assert schema is not None
-    assert schema["$defs"] == {"Place": {"enum": ["here"]}}
+    assert fits(model, schema, [{"name": "x", "arguments": {}}])
+    assert not fits(model, schema, [{"name": "x", "arguments": {"a": 1}}])
 
 
-def test_a_choice_that_is_free_forces_nothing():
-    box = toolbox_of([CLOCK], "auto")
+def test_a_name_may_be_odd(model: Model):
+    name = 'my.server/"odd" näme'
+    box = toolbox_of([{"type": "function", "function": {"name": name}}], "required")
     assert box is not None
-    assert box.forcing_schema() is None
-    with pytest.raises(RequestError):
-        toolbox_of([CLOCK], 5)
+    schema = box.forcing_schema()
+    assert schema is not None
+    assert fits(model, schema, [{"name": name, "arguments": {}}])

@@ -60,3 +60,50 @@ async def test_a_text_format_is_free_text(client: Client):
     )
     free = await client.ok("chat/completions", messages=ASK, max_tokens=4, seed=1, temperature=0)
     assert answer_text(shown) == answer_text(free)
+
+
+NAMED = {"type": "object", "properties": {"name": {"type": "string", "maxLength": 9}}, "required": ["name"]}
+TOOL = {"type": "function", "function": {"name": "clock", "parameters": {"type": "object", "properties": {}}}}
+
+
+async def test_beside_functions_an_answer_in_json_is_one_or_a_call(client: Client):
+    shape = {"type": "json_schema", "json_schema": {"name": "x", "schema": NAMED}}
+    for seed in range(4):
+        shown = await client.ok(
+            "chat/completions",
+            messages=ASK,
+            response_format=shape,
+            tools=[TOOL],
+            max_tokens=60,
+            seed=seed,
+            temperature=1.5,
+        )
+        message = shown["choices"][0]["message"]
+        if "tool_calls" in message:
+            assert [call["function"]["name"] for call in message["tool_calls"]] == ["clock"]
+            assert message["content"] is None
+        else:
+            assert list(json.loads(message["content"])) == ["name"]
+
+
+async def test_a_function_s_odd_schema_does_not_stand_in_the_way_of_an_answer(client: Client):
+    odd = {"type": "function", "function": {"name": "odd", "parameters": {"propertyNames": {}}}}
+    body: dict[str, Any] = {"messages": ASK, "tools": [odd], "max_tokens": 60}
+    shown = await client.ok(
+        "chat/completions", response_format={"type": "json_object", "schema": YES}, **body
+    )
+    message = shown["choices"][0]["message"]
+    assert "tool_calls" in message or json.loads(message["content"]) == "yes"
+    wrong = {"type": "json_object", "schema": {"not": {}}}
+    error = await client.error("chat/completions", response_format=wrong, **body)
+    assert error["param"] == "response_format"
+
+
+async def test_a_grammar_may_ask_for_a_call(client: Client):
+    brace = '{"name": "clock", "arguments": {}}'
+    grammar = f"root ::= {json.dumps(brace)}"
+    called = await client.ok("chat/completions", messages=ASK, grammar=grammar, tools=[TOOL])
+    assert called["choices"][0]["finish_reason"] == "tool_calls"
+    assert called["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"] == "{}"
+    plain = await client.ok("chat/completions", messages=ASK, grammar=grammar)
+    assert plain["choices"][0]["message"]["content"] == brace

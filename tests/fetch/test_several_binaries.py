@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 from tests.daemons import Daemon, chat_body
+from tests.engine.pictures import picture, shown
 from tests.fetch.hosting import tree
 from tests.fetch.hub import TestHub
 from tests.gguf_files import write_model, write_projector
@@ -39,3 +40,8 @@ def test_the_specification_s_llava_is_a_model_with_its_projector_and_a_second_qu
     ids = [one["id"] for one in listed["data"]]
     assert (status, ids) == (200, ["ggml-model-f16", ID]), "a GGUF that no manifest claims is a model too"
     assert online.call("POST", "/v1/chat/completions", chat_body(ID))[0] == 200
+    assert model["input_modalities"] == ["text", "image"]
+    assert (
+        online.call("POST", "/v1/chat/completions", chat_body(ID, messages=shown(picture(1), "What?")))[0]
+        == 200
+    )

@@ -2,7 +2,15 @@
 
 from dataclasses import replace
 
-from janagent.folder.estimate import Budget, common_header, fitted, kv_bytes_per_token
+from janagent.engine.encoder import KEPT_BYTES
+from janagent.folder.estimate import (
+    MEDIA_BYTES,
+    Budget,
+    common_header,
+    fitted,
+    kv_bytes_per_token,
+    media_bytes,
+)
 from janagent.folder.gguf import Header
 from janagent.folder.parameters import InitParameters
 
@@ -71,6 +79,30 @@ def test_what_the_gpu_does_not_hold_is_in_main_memory() -> None:
     assert 0 < found.ngl < found.layers == 33
     assert found.need.gpu <= 4 * GB
     assert found.need.ram > 2 * GB
+
+
+LLAVA_PROJECTOR = Header(
+    version=3,
+    architecture="clip",
+    required_bytes=1,
+    has_vision=True,
+    image_patches=576,
+    patch_size=14,
+    vision_width=1024,
+)
+"""CLIP ViT-L/14 at 336 pixels, as LLaVA 1.5 has it."""
+
+
+def test_a_projector_takes_what_it_remembers_and_its_buffers() -> None:
+    assert media_bytes(None) == 0
+    assert MEDIA_BYTES == KEPT_BYTES, "what the engine keeps"
+    assert MEDIA_BYTES + 30_000_000 < media_bytes(LLAVA_PROJECTOR) < MEDIA_BYTES + 80_000_000
+    init = InitParameters(ctx_len=2048, n_parallel=1)
+    blind = fitted(5 * GB, LLAMA_8B, init, budget=Budget(64 * GB)).need
+    seeing = fitted(5 * GB, LLAMA_8B, init, budget=Budget(64 * GB), media=media_bytes(LLAVA_PROJECTOR)).need
+    assert seeing.ram - blind.ram == media_bytes(LLAVA_PROJECTOR)
+    assert "pictures 0." in seeing.words()
+    assert "pictures" not in blind.words()
 
 
 def test_a_model_of_unknown_dimensions_is_taken_for_a_common_one_of_its_size() -> None:

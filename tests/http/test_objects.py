@@ -12,6 +12,8 @@ from janagent.folder.fault import Fault
 from janagent.folder.manifest import DEFAULT
 from janagent.http.objects import Renderer, model_object
 from tests.engine.bert import write_bert, write_reranker
+from tests.engine.projectors import write_hearing
+from tests.gguf_files import write_projector
 from tests.http.conftest import Serve, put
 
 KEY_MANIFEST = {
@@ -117,6 +119,21 @@ def test_models_that_are_gone_are_not_kept_for_ever() -> None:
         entry = replace(STATUS.entry, key=f"{number}.json")
         renderer.render_all([replace(STATUS, entry=entry)], known=1)
     assert len(renderer._kept) < 200
+
+
+async def test_a_model_with_a_projector_sees(root: Path, serve: Serve) -> None:
+    put(root, "tiny", {})
+    write_projector(root / "models" / "tiny" / "mmproj.gguf")
+    put(root, "ears", {"parameters": {"init": {"embedding": False}}})
+    write_hearing(root / "models" / "ears" / "mmproj.gguf")
+    served = await serve()
+    _, tiny = await served.json("GET", "/v1/models/tiny")
+    assert [binary["role"] for binary in tiny["binaries"]] == ["model", "projector"]
+    assert tiny["input_modalities"] == ["text", "image"]
+    assert tiny["capabilities"] == ["chat", "json", "tools", "embeddings", "vision"]
+    _, ears = await served.json("GET", "/v1/models/ears")
+    assert ears["input_modalities"] == ["text", "audio"]
+    assert ears["capabilities"] == ["chat", "json", "tools", "audio"]
 
 
 async def test_what_a_model_cannot_do_is_not_among_its_capabilities(root: Path, serve: Serve) -> None:

@@ -1,0 +1,99 @@
+"""What a decode step computes: a token for each running answer, guesses at further ones, chunks of prompts.
+
+Belongs to the decode thread; called by `scheduler`. Fills the context's batch and notes in each slot what of
+it is there and where its logits come out.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from janagent.engine.context import Context
+from janagent.engine.drafts import MAX_OUTPUTS, NOTHING, Costs, best_length, look_up
+from janagent.engine.slots import Slot, share_budget
+
+#: how long one step may last because of prompt chunks: while answers run beside them, and without
+_STALL_S = 0.2
+_CHUNK_S = 0.6
+MIN_CHUNK = 32
+
+
+class Filled(NamedTuple):
+    """Prompt tokens in the batch, answers, and guessed tokens for each of them."""
+
+    n_prefill: int
+    n_answers: int
+    n_draft: int = 0
+
+
+def fill(context: Context, active: Sequence[Slot], *, prefill_token_s: float, costs: Costs) -> Filled:
+    """Fill the batch for the slots of `active`, in the order of their sequences, as llama.cpp wants them."""
+    context.clear_batch()
+    n_answers = sum(not slot.n_prefill for slot in active)
+    if n_answers == len(active):
+        return _add_answers(context, active, costs)
+    prefilling = [slot for slot in active if slot.n_text]
+    budget = min(context.room - n_answers, chunk_size(prefill_token_s, is_alone=not n_answers))
+    sizes = share_budget([slot.n_text for slot in prefilling], budget)
+    shares = {slot.seq_id: size for slot, size in zip(prefilling, sizes, strict=True)}
+    for slot in active:
+        slot.batch_index, slot.guess = -1, NOTHING
+        if not slot.n_prefill:
+            _add_answer(context, slot, 0)
+        elif shares.get(slot.seq_id):
+            _add_chunk(context, slot, shares[slot.seq_id])
+    return Filled(context.n_tokens - n_answers, n_answers)
+
+
+def chunk_size(prefill_token_s: float, *, is_alone: bool) -> int:
+    """How many prompt tokens one step may take; `is_alone`: no answer waits for its end."""
+    limit_s, least = (_CHUNK_S, 2 * MIN_CHUNK) if is_alone else (_STALL_S, MIN_CHUNK)
+    return max(least, int(limit_s / prefill_token_s))
+
+
+def _add_answers(context: Context, active: Sequence[Slot], costs: Costs) -> Filled:
+    """Without prompts beside them, answers may come with drafts: all of one length or none, because llama.cpp
+    computes sequences together only as far as they have equally many tokens."""
+    most = min(MAX_OUTPUTS, context.room) // len(active) - 1 if context.can_draft else 0
+    for slot in active:
+        slot.tokens[slot.n_past] = slot.next_token
+        slot.guess = look_up(slot.tokens[: slot.n_past + 1], at_most=min(most, _allowed(slot)))
+    guesses = [slot.guess for slot in active]
+    chances = [slot.evidence.chance(slot.guess.run) for slot in active]
+    length = best_length(len(active), guesses, chances, costs)
+    if not length and all(guess.tokens.size for guess in guesses):
+        costs.skipped(len(active))
+    for slot in active:
+        _add_answer(context, slot, length)
+    return Filled(0, len(active), length)
+
+
+def _allowed(slot: Slot) -> int:
+    """How many tokens may come after the next one; none where the same answer is to come again, as a token
+    computed among others may differ in its last bits."""
+    generation = slot.generation
+    if generation is None or generation.sampling.seed is not None:
+        return 0
+    return min(generation.max_tokens - generation.n_generated - 1, slot.tokens.size - slot.n_past - 2)
+
+
+def _add_answer(context: Context, slot: Slot, n_draft: int) -> None:
+    slot.draft = slot.guess.tokens[:n_draft]
+    if not n_draft:
+        index = context.add_token(slot.next_token, position=slot.position, seq_id=slot.seq_id)
+        slot.put(slot.next_token, batch_index=index)
+        return
+    tokens = np.concatenate((np.array([slot.next_token], dtype=np.int32), slot.draft))
+    last = context.add_tokens(tokens, position=slot.position, seq_id=slot.seq_id, want_all=True)
+    slot.put(tokens, batch_index=last - n_draft)
+
+
+def _add_chunk(context: Context, slot: Slot, size: int) -> None:
+    assert slot.generation is not None
+    slot.draft = NOTHING.tokens
+    prompt = slot.generation.prompt
+    chunk = prompt[slot.n_past : slot.n_past + size]
+    is_last = slot.n_past + size == prompt.size
+    index = context.add_tokens(chunk, position=slot.position, seq_id=slot.seq_id, want_last=is_last)
+    slot.put(chunk, batch_index=index if is_last else -1)

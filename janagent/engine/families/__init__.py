@@ -1,0 +1,1 @@
+"""How families of models write calls and thoughts: one small parser a family, told by the chat template."""
