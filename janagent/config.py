@@ -143,6 +143,7 @@ AbsolutePath = Annotated[Path, BeforeValidator(_absolute)]
 OptionalPath = Annotated[Path | None, BeforeValidator(_absolute)]
 Size = Annotated[Annotated[int, Field(gt=0)], BeforeValidator(parse_size)]
 OptionalSize = Annotated[Annotated[int, Field(gt=0)] | None, BeforeValidator(parse_size)]
+OptionalGpuSize = Annotated[Annotated[int, Field(ge=0)] | None, BeforeValidator(parse_size)]
 SizeOrNothing = Annotated[Annotated[int, Field(ge=0)], BeforeValidator(_size_or_nothing)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Hosts = Annotated[
@@ -177,6 +178,9 @@ class Settings(BaseSettings):
     memory_budget: OptionalSize = Field(
         None, description="bytes that loaded models may use; none: fitted to the machine"
     )
+    gpu_memory_budget: OptionalGpuSize = Field(
+        None, description="bytes of GPU memory that loaded models may use; 0: no GPU; none: what is free"
+    )
     prompt_cache: SizeOrNothing = Field(
         2_000_000_000, description="bytes that an engine may keep finished conversations in; 0: none"
     )
@@ -190,6 +194,9 @@ class Settings(BaseSettings):
     )
     remote_stall_s: float = Field(
         300, ge=1, allow_inf_nan=False, description="give up on a remote model that sends nothing for so long"
+    )
+    client_stall_s: float = Field(
+        60, ge=1, allow_inf_nan=False, description="cut a client that takes no byte of its answer for so long"
     )
     queue_limit: int = Field(256, ge=0, description="requests that may wait for a free place of one model")
     spare_worker: bool = Field(True, description="keep one empty worker ready, so that a load starts at once")

@@ -7,7 +7,7 @@ input whole and are pooled by llama.cpp. Must not know HTTP.
 
 import asyncio
 import collections
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import llama_cpp
 import numpy as np
@@ -19,8 +19,9 @@ from janagent.engine.work import QueueFull
 
 _N_SEQUENCES = 32
 """Inputs in one batch: short ones fill it only together."""
-_LOGITS_BYTES = 64 << 20
-"""llama.cpp keeps room for the logits of every token of a batch, also where a model has none."""
+_LOGITS_BYTES = 16 << 20
+"""llama.cpp keeps room for the logits of every token of a batch, twice, and also where a model has none. A
+batch of a hundred tokens is computed as quickly as one of five hundred."""
 
 MEAN, CLS, LAST, RANK = (
     llama_cpp.LLAMA_POOLING_TYPE_MEAN,
@@ -116,17 +117,19 @@ class Embedder:
     def _open(self) -> Context:
         if self._context is None:
             n_batch = min(self._affordable, self.limit) if self._is_causal else self.limit
-            self._context = open_context(
-                self._model,
-                ContextOptions(
-                    n_ctx=self.limit,
-                    n_batch=n_batch,
-                    n_seq_max=_N_SEQUENCES,
-                    n_threads=self._n_threads,
-                    embeddings=True,
-                    pooling_type=self.pooling if self._is_pooled else llama_cpp.LLAMA_POOLING_TYPE_NONE,
-                ),
+            options = ContextOptions(
+                n_ctx=self.limit,
+                n_batch=n_batch,
+                n_seq_max=_N_SEQUENCES,
+                n_threads=self._n_threads,
+                embeddings=True,
+                pooling_type=self.pooling if self._is_pooled else llama_cpp.LLAMA_POOLING_TYPE_NONE,
             )
+            try:
+                self._context = open_context(self._model, options)
+            except LoadError:
+                # On a GPU whose memory the chat context fills. Slower, but works.
+                self._context = open_context(self._model, replace(options, is_cache_on_gpu=False))
         return self._context
 
     def _admit(self, context: Context) -> None:

@@ -87,12 +87,14 @@ class Template:
         self.source = source
         self._template = template
         self._tokens = {"bos_token": bos, "eos_token": eos}
-        self._unset: Mapping[str, Any] = _UNSET
-        self._wants_parts = False
+
+    @functools.cached_property
+    def _way(self) -> tuple[Mapping[str, Any], bool]:
+        """What is passed for values that are not set, and whether contents have to be lists of parts."""
         for unset, wants_parts in ((_UNSET, False), (_UNSET, True), ({}, False), ({}, True)):
             if self._shows(unset, wants_parts):
-                self._unset, self._wants_parts = unset, wants_parts
-                break
+                return unset, wants_parts
+        return _UNSET, False
 
     def _shows(self, unset: Mapping[str, Any], wants_parts: bool) -> bool:
         """Whether the text of a message that is given so is in the prompt."""
@@ -107,9 +109,10 @@ class Template:
 
         Contents are strings; a template that only takes lists of parts gets them as such.
         """
-        if self._wants_parts:
+        unset, wants_parts = self._way
+        if wants_parts:
             messages = [{**m, "content": [{"type": "text", "text": m["content"]}]} for m in messages]
-        return self._render(messages, {**self._unset, **(extra or {})})
+        return self._render(messages, {**unset, **(extra or {})})
 
     def _render(self, messages: Sequence[Message], values: Mapping[str, Any]) -> str:
         values = {"messages": messages, **self._tokens, "add_generation_prompt": True, **values}

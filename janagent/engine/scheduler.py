@@ -260,12 +260,15 @@ class Scheduler:
         """What steps take, for the size of prompt chunks and of drafts."""
         n_prefill, n_answers, n_draft = filled
         if n_prefill >= MIN_CHUNK:
-            per_token_s = took_s / self._context.n_tokens
-            self._prefill_token_s += 0.3 * (per_token_s - self._prefill_token_s)
+            self._learn_pace(self._context.n_tokens, took_s)
         elif n_draft:
             self._costs.drafted(n_answers, n_draft, took_s)
         elif not n_prefill:
             self._costs.plain(n_answers, took_s)
+
+    def _learn_pace(self, n_tokens: int, took_s: float) -> None:
+        if n_tokens >= MIN_CHUNK:
+            self._prefill_token_s += 0.3 * (took_s / n_tokens - self._prefill_token_s)
 
     def _feed_medium(self, active: list[Slot]) -> Decoded:
         """(2) Embeddings cannot share a batch with tokens."""
@@ -273,10 +276,11 @@ class Scheduler:
             return Decoded.OK
         self._flush()
         self.steps += 1
-        is_alone = all(other.n_prefill for other in active)
-        return prefill_medium(
-            self._context, slot, at_most=chunk_size(self._prefill_token_s, is_alone=is_alone)
-        )
+        started_s, n_past = time.perf_counter(), slot.n_past
+        at_most = chunk_size(self._prefill_token_s, is_alone=all(other.n_prefill for other in active))
+        result = prefill_medium(self._context, slot, at_most=at_most)
+        self._learn_pace(slot.n_past - n_past, time.perf_counter() - started_s)
+        return result
 
     def _recover(self, result: Decoded, active: list[Slot]) -> None:
         """(3) gone wrong. Each slot has room for a whole conversation, so a lack of it is nothing to expect;

@@ -33,7 +33,7 @@ _SANE_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 
 def build_app(runtime: Runtime, settings: Settings, *, limits: Limits | None = None) -> web.Application:
     """The API over `runtime`. `limits` are for tests that cannot wait a minute."""
-    limits = limits or Limits(max_body_bytes=settings.max_body_bytes)
+    limits = limits or Limits(max_body_bytes=settings.max_body_bytes, stall_s=settings.client_stall_s)
     app = web.Application(middlewares=[answer_errors, admit], client_max_size=limits.max_body_bytes)
     api = app[API] = Api(runtime=runtime, guard=_guard(settings), limits=limits)
     app.cleanup_ctx.append(_render_ahead)

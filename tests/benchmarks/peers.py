@@ -198,10 +198,11 @@ def _drain(descriptor: int) -> None:
 
 
 @asynccontextmanager
-async def llama_server_peer(*, ctx_len: int = CTX_LEN) -> AsyncIterator[Peer]:
+async def llama_server_peer(*, ctx_len: int = CTX_LEN, projector: Path | None = None) -> AsyncIterator[Peer]:
     """llama-server with the same threads, slots and context for each slot."""
     shape = ["-m", str(MODEL), "-c", str(ctx_len * SLOTS), "-np", str(SLOTS)]
-    async with _llama_server([*shape, *_threads()], "bench") as peer:
+    seeing = ["--mmproj", str(projector)] if projector is not None else []
+    async with _llama_server([*shape, *seeing, *_threads()], "bench") as peer:
         yield peer
 
 

@@ -49,6 +49,22 @@ def test_a_request_may_pass_values_to_the_template():
     assert rendered("{% if enable_thinking is false %}quick{% endif %}", enable_thinking=False) == "quick"
 
 
+LISTS = (
+    "{% for m in messages %}{% for part in m.content %}"
+    "{{ part.type }}={{ part.text }};{% endfor %}{% endfor %}"
+)
+BOTH = (
+    "{% for m in messages %}{% if m.content is string %}{{ m.content }}{% else %}"
+    "{% for part in m.content %}{{ part.text }}{% endfor %}{% endif %}{% endfor %}"
+)
+
+
+def test_a_template_that_only_takes_lists_of_parts_gets_them():
+    assert rendered(LISTS, TALK[:2]) == "text=Be brief.;text=Hi;"
+    assert rendered(BOTH) == "Hello"
+    assert rendered("{{ messages[0].content }}") == "Hello"
+
+
 def test_a_template_that_raises_gives_its_own_words():
     with pytest.raises(PromptError, match=r"^roles must alternate$"):
         rendered("{{ raise_exception('roles must alternate') }}")
