@@ -83,9 +83,8 @@ class MemoryWatch:
 
     def is_worth_telling(self, before: dict[str, Any], after: dict[str, Any]) -> bool:
         """The figures moved enough for a person to notice."""
-        used, budget = (
-            (int(before[name]), int(after[name])) for name in ("memory_used_bytes", "memory_budget_bytes")
-        )
-        scale = max(budget[1], 1) * WORTH_TELLING
-        scale_of_use = min(scale, max(LEAST_BYTES, max(used) * WORTH_TELLING_OF_USE))
-        return abs(used[1] - used[0]) > scale_of_use or abs(budget[1] - budget[0]) > scale
+        was, used = int(before["memory_used_bytes"]), int(after["memory_used_bytes"])
+        budget_moved = abs(int(after["memory_budget_bytes"]) - int(before["memory_budget_bytes"]))
+        scale = max(int(after["memory_budget_bytes"]), 1) * WORTH_TELLING
+        of_use = max(LEAST_BYTES, max(was, used) * WORTH_TELLING_OF_USE)
+        return budget_moved > scale or abs(used - was) > min(scale, of_use)

@@ -19,9 +19,11 @@ from janagent.engine.work import QueueFull
 
 _N_SEQUENCES = 32
 """Inputs in one batch: short ones fill it only together."""
-_LOGITS_BYTES = 16 << 20
-"""llama.cpp keeps room for the logits of every token of a batch, twice, and also where a model has none. A
-batch of a hundred tokens is computed as quickly as one of five hundred."""
+_LOGITS_BYTES = 12 << 20
+"""llama.cpp computes and copies the logits of every token of a batch, which takes this twice; a batch of a
+hundred tokens is done as quickly as one of five hundred."""
+_UNUSED_LOGITS_BYTES = 32 << 20
+"""An encoder has none, but the room for the copy is taken all the same."""
 
 MEAN, CLS, LAST, RANK = (
     llama_cpp.LLAMA_POOLING_TYPE_MEAN,
@@ -81,7 +83,8 @@ class Embedder:
         self.pooling: int = int(pooling) if pooling.isdigit() and int(pooling) else MEAN
         self.limit = ctx_len if self._is_causal else min(ctx_len, model.n_ctx_train)
         self._is_pooled = self.pooling == RANK or not self._is_causal
-        self._affordable = max(64, min(512, _LOGITS_BYTES // (4 * model.n_vocab)))
+        affordable_bytes = _LOGITS_BYTES if has_memory else _UNUSED_LOGITS_BYTES
+        self._affordable = max(64, min(512, affordable_bytes // (4 * model.n_vocab)))
         self._context: Context | None = None
         self._waiting: collections.deque[Job] = collections.deque()
         self._running: dict[int, _Running] = {}
