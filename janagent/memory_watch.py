@@ -28,7 +28,7 @@ class MemoryWatch:
 
     def __init__(self, settings: Settings) -> None:
         self.explicit_bytes = settings.memory_budget
-        self._explicit_gpu_bytes = settings.gpu_memory_budget
+        self.explicit_gpu_bytes = settings.gpu_memory_budget
         self._gpus: list[machine.Gpu] = []
         self._gpu_free_bytes: list[int] = []
         self._gpu_ours_bytes = 0
@@ -64,8 +64,8 @@ class MemoryWatch:
         return self._budget(ram, gpu)
 
     def _budget(self, ram_bytes: int, gpu_bytes: int) -> Budget:
-        if self._explicit_gpu_bytes is not None:
-            gpu_bytes = min(gpu_bytes, self._explicit_gpu_bytes)
+        if self.explicit_gpu_bytes is not None:
+            gpu_bytes = min(gpu_bytes, self.explicit_gpu_bytes)
         is_in_ram = bool(self._gpus) and all(gpu.shares_ram for gpu in self._gpus)
         return Budget(ram_bytes, gpu_bytes, is_in_ram)
 

@@ -8,7 +8,7 @@ workers and the probe may ask. Which devices llama.cpp takes by default is decid
 import ctypes
 import platform
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -60,6 +60,14 @@ class TooLittleFree(LoadError):
 def is_lack_of_memory(words: str) -> bool:
     """Whether llama.cpp's words on a failure say that memory could not be had."""
     return _LACK.search(words) is not None
+
+
+def taken_bytes(before: Sequence[int], after: Sequence[int], *, planned_bytes: int) -> int:
+    """What a load took of GPUs' memory, by what was free on each before and after.
+
+    Not more than it was planned to take: another engine may have loaded at the same time.
+    """
+    return min(max(sum(before) - sum(after), 0), planned_bytes)
 
 
 def backends() -> tuple[str, ...]:

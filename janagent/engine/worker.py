@@ -101,7 +101,7 @@ class _Worker:
         self._status = status
         self._log = engine_log
         self._stopped: asyncio.Future[int] | None = None
-        self._gpu_free_bytes = 0
+        self._gpu_free_bytes: list[int] = []
 
     async def run(self) -> int:
         spec = self._spec
@@ -194,7 +194,7 @@ class _Worker:
         if not self._spec.ngl:
             return
         free = [gpu.free_bytes for gpu in devices.gpus()]
-        self._gpu_free_bytes = sum(free)
+        self._gpu_free_bytes = free
         self._status.send(GpuMemory(free_bytes=tuple(free)))
         if sum(free) < self._spec.gpu_bytes:
             raise devices.TooLittleFree(
@@ -207,7 +207,9 @@ class _Worker:
         while True:
             free = [gpu.free_bytes for gpu in await asyncio.to_thread(devices.gpus)]
             if held_bytes is None:  # not later: then what others take counts too
-                held_bytes = min(max(self._gpu_free_bytes - sum(free), 0), self._spec.gpu_bytes)
+                held_bytes = devices.taken_bytes(
+                    self._gpu_free_bytes, free, planned_bytes=self._spec.gpu_bytes
+                )
             self._status.send(GpuMemory(free_bytes=tuple(free), held_bytes=held_bytes))
             await asyncio.sleep(_GPU_MEMORY_EVERY_S)
 

@@ -6,7 +6,7 @@ import llama_cpp
 import pytest
 
 from janagent.engine import devices
-from janagent.engine.devices import Device, Type, chosen, is_lack_of_memory
+from janagent.engine.devices import Device, Type, chosen, is_lack_of_memory, taken_bytes
 
 MIB = 1 << 20
 GEFORCE = Device("NVIDIA GeForce RTX 4070", "CUDA", Type.GPU, 11000 * MIB, 12282 * MIB, "0000:01:00.0")
@@ -71,6 +71,14 @@ def test_what_llama_cpp_says_when_memory_is_short_is_understood(words: str) -> N
 )
 def test_other_failures_are_not_taken_for_it(words: str) -> None:
     assert not is_lack_of_memory(words)
+
+
+def test_what_a_load_took_is_the_difference_and_never_another_engines_share() -> None:
+    """Free bytes of an H200 while an 8B model, then beside it a second one, was loaded."""
+    before, alone, both = [145_355_243_520], [132_237_950_976], [121_373_065_216]
+    assert taken_bytes(before, alone, planned_bytes=13_252_000_000) == 13_117_292_544
+    assert taken_bytes(before, both, planned_bytes=13_252_000_000) == 13_252_000_000
+    assert taken_bytes(alone, before, planned_bytes=13_252_000_000) == 0, "somebody else went"
 
 
 def test_this_machine_is_asked_and_agrees_with_llama_cpp() -> None:
