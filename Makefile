@@ -20,9 +20,9 @@ help:
 
 IS_LINUX := $(filter Linux,$(shell uname))
 # Programs that the tests run, each with its Debian package where that has another name.
-TEST_TOOLS := curl git openssl
-TEST_TOOLS += $(if $(IS_LINUX),dbus-daemon:dbus gnome-keyring-daemon:gnome-keyring Xvfb:xvfb trayer pkg-config)
-TEST_TOOLS += $(if $(IS_LINUX),systemd-analyze:systemd desktop-file-validate:desktop-file-utils)
+LINUX_TOOLS := dbus-daemon:dbus gnome-keyring-daemon:gnome-keyring systemd-analyze:systemd desktop-file-validate:desktop-file-utils
+LINUX_TOOLS += Xvfb:xvfb trayer pkg-config
+TEST_TOOLS := curl git openssl $(if $(IS_LINUX),$(LINUX_TOOLS))
 # Files below /usr/lib, in the same way: what the tray draws with, and what PyGObject is built with.
 TEST_FILES := $(if $(IS_LINUX),AyatanaAppIndicator3-0.1.typelib:gir1.2-ayatanaappindicator3-0.1)
 TEST_FILES += $(if $(IS_LINUX),gobject-introspection-1.0.pc:libgirepository1.0-dev cairo.pc:libcairo2-dev)

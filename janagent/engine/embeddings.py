@@ -7,7 +7,7 @@ input whole and are pooled by llama.cpp. Must not know HTTP.
 
 import asyncio
 import collections
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import llama_cpp
 import numpy as np
@@ -120,17 +120,19 @@ class Embedder:
     def _open(self) -> Context:
         if self._context is None:
             n_batch = min(self._affordable, self.limit) if self._is_causal else self.limit
-            self._context = open_context(
-                self._model,
-                ContextOptions(
-                    n_ctx=self.limit,
-                    n_batch=n_batch,
-                    n_seq_max=_N_SEQUENCES,
-                    n_threads=self._n_threads,
-                    embeddings=True,
-                    pooling_type=self.pooling if self._is_pooled else llama_cpp.LLAMA_POOLING_TYPE_NONE,
-                ),
+            options = ContextOptions(
+                n_ctx=self.limit,
+                n_batch=n_batch,
+                n_seq_max=_N_SEQUENCES,
+                n_threads=self._n_threads,
+                embeddings=True,
+                pooling_type=self.pooling if self._is_pooled else llama_cpp.LLAMA_POOLING_TYPE_NONE,
             )
+            try:
+                self._context = open_context(self._model, options)
+            except LoadError:
+                # On a GPU whose memory the chat context fills. Slower, but works.
+                self._context = open_context(self._model, replace(options, is_cache_on_gpu=False))
         return self._context
 
     def _admit(self, context: Context) -> None:

@@ -15,7 +15,7 @@ WORK_S = 600.0
 """A stop waits for answers, a start for a large folder; systemd has limits of its own below this one."""
 
 
-class ServiceError(OSError):
+class ServiceError(Exception):
     """The service manager could not do what was asked; the message says why and what to do."""
 
 

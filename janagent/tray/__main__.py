@@ -40,7 +40,7 @@ def _show(given: Given, options: Options) -> int:
 
     temporary = _fresh(paths.state_dir() / "tray")
     try:
-        App(given, options, services=services.find(), temporary=temporary).run()
+        App(given, options, services=services.OwnServices(), temporary=temporary).run()
     except NoTray as error:
         return _say(str(error), NO_TRAY)
     except Exception as error:  # noqa: BLE001 -- whatever the toolkit raises: it must not look like our fault

@@ -21,7 +21,7 @@ from janagent.tray.follower import Follower
 from janagent.tray.launcher import Launcher
 from janagent.tray.notices import Notices
 from janagent.tray.options import Given, Options
-from janagent.tray.services import Services
+from janagent.tray.services import Failed, Services
 from janagent.tray.shell import SIZE_PX, Shell
 from janagent.tray.state import Change, State, View
 
@@ -149,7 +149,7 @@ class App:
         self._state.set(trouble="")
         try:
             job()
-        except (client.Unreachable, client.Refused, desktop.NoProgram) as error:
+        except (client.Unreachable, client.Refused, desktop.NoProgram, Failed) as error:
             self._tell_trouble(str(error))
         except Exception as error:
             log.exception("a click could not be carried out")

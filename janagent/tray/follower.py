@@ -3,7 +3,6 @@ is lost. One thread; everything it learns goes into `State` and `Notices`.
 """
 
 import logging
-import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -12,15 +11,13 @@ from janagent.caller import Endpoint
 from janagent.tray import client
 from janagent.tray.launcher import Launcher
 from janagent.tray.options import BadOptions, Given, Options, read
-from janagent.tray.services import Services
+from janagent.tray.services import Failed, Services
 from janagent.tray.state import Change, Link, State
 
 log = logging.getLogger(__name__)
 
 POLL_S = 0.3
 """Between two looks for a daemon."""
-START_LIMIT_S = 120.0
-"""A daemon that does not answer for so long after its start is said not to run."""
 
 
 class Follower:
@@ -48,7 +45,6 @@ class Follower:
         self._start_wanted.set()  # no daemon when the tray starts: start one
         self._is_known = False
         """The settings were used for a start already, and may be older than the next one."""
-        self._starting_until = 0.0
         self._wake = threading.Event()
         self._was_connected = False
         self.endpoint: Endpoint | None = None
@@ -122,24 +118,21 @@ class Follower:
         now = time.monotonic()
         self._was_connected = False
         if (why := self._launcher.ended(now=now)) is not None:
-            self._starting_until = 0.0
             self._state.set(reason=why)
         if (is_asked := self._start_wanted.is_set()) or self._launcher.again(now=now):
             self._start_wanted.clear()
             self._start(now=now, is_asked=is_asked)
-        is_coming = self._launcher.is_running or now < self._starting_until
-        self._state.set(link=Link.STARTING if is_coming else Link.ABSENT)
+        self._state.set(link=Link.STARTING if self._launcher.is_running else Link.ABSENT)
 
     def _start(self, *, now: float, is_asked: bool) -> None:
         if is_asked and self._is_known:
             self._reload()
         self._is_known = True
+        self._state.set(link=Link.STARTING, reason="")
         try:
             if self._services.is_installed():
-                self._services.start()
-                self._starting_until = now + START_LIMIT_S
+                self._services.start()  # returns when it answers
             else:
                 self._launcher.start(now=now)
-            self._state.set(reason="")
-        except (OSError, subprocess.SubprocessError) as error:
+        except (OSError, Failed) as error:
             self._state.set(reason=f"janagent cannot be started: {error}")

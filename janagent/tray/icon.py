@@ -33,6 +33,7 @@ class Theme(StrEnum):
     """macOS colours it: black, with everything else told by transparency."""
 
 
+Picture = Image.Image
 Colour = tuple[int, int, int, int]
 _CLEAR: Colour = (0, 0, 0, 0)
 _FOLDER: dict[Theme, Colour] = {
@@ -63,7 +64,7 @@ def mood(view: View) -> Mood:
     return Mood.RUNNING if "running" in states else Mood.IDLE
 
 
-def draw(mood: Mood, theme: Theme, *, size_px: int) -> Image.Image:
+def draw(mood: Mood, theme: Theme, *, size_px: int) -> Picture:
     """A square RGBA picture with side `size_px`."""
     side = size_px * OVERSAMPLED
     picture = Image.new("RGBA", (side, side), _CLEAR)

@@ -15,10 +15,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from janagent.tray import desktop
-from janagent.tray.icon import Theme
+from janagent.tray.icon import Picture, Theme
 from janagent.tray.menu import Action, Item
 
 log = logging.getLogger(__name__)
@@ -70,7 +68,7 @@ class Shell:
         self._icon: Any = None
 
     def run(
-        self, *, picture: Image.Image, title: str, items: tuple[Item, ...], ready: Callable[[], None]
+        self, *, picture: Picture, title: str, items: tuple[Item, ...], ready: Callable[[], None]
     ) -> None:
         """Show the icon until `stop`; `ready` is called on another thread when it is there."""
         self._items = items
@@ -111,7 +109,7 @@ class Shell:
         else:
             self._icon.menu = self._menu(items)
 
-    def show_icon(self, picture: Image.Image) -> None:
+    def show_icon(self, picture: Picture) -> None:
         """Another picture."""
         self._icon.icon = picture
 

@@ -195,6 +195,18 @@ def test_functions_whose_definitions_have_one_name_keep_their_own(model: Model):
     assert not fits(model, schema, [{"name": "x", "arguments": {"at": "there"}}])
 
 
+@pytest.mark.parametrize("draft", [{}, {"$schema": "http://json-schema.org/draft-07/schema#"}])
+def test_a_schema_that_is_a_reference_stays_within_itself(model: Model, draft: dict[str, str]):
+    place = {"type": "object", "properties": {"at": {"enum": ["here"]}}, "required": ["at"]}
+    parameters = {**draft, "$ref": "#/definitions/Place", "definitions": {"Place": place}}
+    box = toolbox_of([{"type": "function", "function": {"name": "x", "parameters": parameters}}], "required")
+    assert box is not None
+    schema = box.forcing_schema()
+    assert schema is not None
+    assert fits(model, schema, [{"name": "x", "arguments": {"at": "here"}}])
+    assert not fits(model, schema, [{"name": "x", "arguments": {}}])
+
+
 @pytest.mark.parametrize("parameters", [None, {}, {"type": "object", "properties": {}}, {"properties": {}}])
 def test_a_function_without_parameters_takes_none(model: Model, parameters: Any):
     box = toolbox_of([{"type": "function", "function": {"name": "x", "parameters": parameters}}], "required")

@@ -240,8 +240,10 @@ def test_a_machine_serves_its_folder_as_a_user_of_its_own(starter: Path) -> None
         _drop_as_a_member(machine, starter)
         until(lambda: len(get(machine, "/v1/models")["data"]) == 2, what="both models are seen")
         assert chat(machine, "hers")
-        states = {model["id"]: model["state"] for model in get(machine, "/v1/models")["data"]}
-        assert states["far"] in ("downloaded", "starting", "running"), "it was reached through the link"
+        until(
+            lambda: get(machine, "/v1/models/far")["state"] in ("downloaded", "starting", "running"),
+            what="it is reached through the link, once it stands still",
+        )
         request = urllib.request.Request(f"{url_of(machine)}/v1/models/hers", method="DELETE")
         with urllib.request.urlopen(request, timeout=60) as answer:
             assert answer.status == 200

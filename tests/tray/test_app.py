@@ -100,6 +100,24 @@ def test_downloads_are_paused_and_go_on(calm: tuple[Home, Daemon]) -> None:
             assert daemon.call("GET", "/v1/health")[1]["machine"]["downloads_paused"] is is_paused
 
 
+def test_start_at_login_is_switched_on_and_off(home: Home, served: Daemon) -> None:
+    def is_on(root: Node) -> bool | None:
+        item = root.find("Start at login")
+        return item and item.is_checked
+
+    with TrayProcess(home.environment) as tray, Menu(home.session.bus_address, tray.pid) as menu:
+        menu.until(lambda root: is_on(root) is False)
+        menu.press("Start at login")
+        menu.until(is_on)
+        # GTK turns the mark at once; what was done shows in the files.
+        entry = home.folder / "config" / "autostart" / "janagent-tray.desktop"
+        until(entry.exists)
+        menu.until(is_on)
+        menu.press("Start at login")
+        until(lambda: not entry.exists())
+        menu.until(lambda root: is_on(root) is False)
+
+
 def test_what_is_opened_is_opened_by_the_desktop(calm: tuple[Home, Daemon], tmp_path: Path) -> None:
     home, daemon = calm
     programs = tmp_path / "bin"

@@ -12,6 +12,7 @@ from janagent.tray import client
 from janagent.tray.follower import Follower
 from janagent.tray.launcher import Launcher
 from janagent.tray.options import Given, read
+from janagent.tray.services import Failed
 from janagent.tray.state import Change, Link, State
 from tests.daemons import Daemon, until
 from tests.tray.session import Home
@@ -157,7 +158,7 @@ def test_a_service_that_is_installed_is_started_through_its_manager(home: Home):
 
 def test_a_manager_that_fails_is_told(home: Home):
     def fail() -> None:
-        raise OSError("systemctl is not there")
+        raise Failed("systemctl is not there")
 
     with Following(home, FakeManager(fail)) as following:
         following.until(Link.ABSENT, "janagent cannot be started: systemctl is not there")
