@@ -90,19 +90,20 @@ async def computed(embedder: Embedder, inputs: list[Tokens], *, wake: Callable[[
     return job
 
 
-def _shown(body: EmbeddingBody, job: Job) -> bytes:
+def _shown(body: EmbeddingBody, job: Job) -> bytearray:
     """The answer, written vector by vector: as numbers of Python all would take many times the room."""
     n_tokens = sum(tokens.size for tokens in job.inputs)
     usage = {"prompt_tokens": n_tokens, "total_tokens": n_tokens}
     rest = compact({"model": clean(body.model), "usage": usage}).removeprefix("{").encode()
-    parts = [b'{"object":"list","data":[']
+    text = bytearray(b'{"object":"list","data":[')
     for index in range(len(job.inputs)):
         vector = job.vectors.pop(index)
         if body.dimensions is not None and body.dimensions < vector.size:
             vector = normalised(vector, dimensions=body.dimensions)
-        begun = b'{"object":"embedding","index":%d,"embedding":' % index
-        parts += [b"," if index else b"", begun, _written(vector, body.encoding_format), b"}"]
-    return b"".join((*parts, b"],", rest))
+        text += b'%s{"object":"embedding","index":%d,"embedding":' % (b"," if index else b"", index)
+        text += _written(vector, body.encoding_format) + b"}"
+    text += b"]," + rest
+    return text
 
 
 def _written(vector: Vector, encoding_format: str | None) -> bytes:
