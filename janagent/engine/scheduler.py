@@ -217,7 +217,9 @@ class Scheduler:
             request = self._waiting.popleft()
             generation = request.generations[request.n_admitted]
             request.n_admitted += 1
-            self._slots.occupy(generation)
+            # On a GPU some tokens more cost less than the step that waiting for them takes.
+            least_wait = (self._costs.seconds(1, 0) or 0.0) / self._prefill_token_s
+            self._slots.occupy(generation, least_wait=least_wait)
             self.prompt_tokens += generation.prompt.size
             if request.n_admitted < len(request.generations):
                 # Behind the others: a request for many answers takes its turn for each of them.

@@ -153,11 +153,14 @@ def is_worth_copying(n_tokens: int, *, slot: Slot) -> bool:
     return n_tokens >= max(MIN_SHARED, _MIN_SHARE * slot.tokens.size)
 
 
-def choose_slot(slots: Iterable[Slot], prompt: Tokens, *, may_reuse: bool, may_share: bool = True) -> Choice:
+def choose_slot(
+    slots: Iterable[Slot], prompt: Tokens, *, may_reuse: bool, may_share: bool = True, least_wait: float = 0
+) -> Choice:
     """The free slot to use, at least one of which there is, and what of the cache to begin with.
 
     1. Without reuse: the slot unused for longest, from nothing.
     2. The longest common beginning wins. If a free slot holds it, and little else, that slot goes on.
+       What another slot is still to prefill counts from `least_wait` tokens on: to wait takes a step more.
     3. Else it is copied into the free slot unused for longest, so that a shared system prompt does not wipe
        out somebody's long conversation; unless that slot has nearly as much of it itself, or nothing can be
        shared (not `may_share`).
@@ -167,11 +170,16 @@ def choose_slot(slots: Iterable[Slot], prompt: Tokens, *, may_reuse: bool, may_s
     oldest = oldest_free(free)
     if not may_reuse:
         return Choice(oldest, 0)
+
+    def shared_of(slot: Slot) -> int:
+        there, coming = common_prefix(slot, prompt), shared_prefix(slot, prompt)
+        return coming if coming - there >= least_wait else there
+
     best = max(
         (slot for slot in (slots if may_share else free) if slot.source is None),
-        key=lambda slot: (shared_prefix(slot, prompt), slot.generation is None, -slot.last_used),
+        key=lambda slot: (shared_of(slot), slot.generation is None, -slot.last_used),
     )
-    shared = shared_prefix(best, prompt)
+    shared = shared_of(best)
     if best.generation is None and (shared * 2 >= best.n_past or best is oldest):
         return Choice(best, shared)
     keep = common_prefix(oldest, prompt)

@@ -12,7 +12,7 @@ from tests.benchmarks import llama_server, machine
 from tests.benchmarks.report import Line, Plan, Section, Verdict, markdown
 
 NAMES = (
-    *("streaming", "prefix", "turns", "beside", "lookup", "shapes", "pictures"),
+    *("streaming", "prefix", "turns", "beside", "lookup", "shapes", "embeddings", "pictures"),
     *("proxy", "remote", "cold", "folder", "edits", "fetch", "tray"),
 )
 

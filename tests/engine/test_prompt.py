@@ -184,3 +184,12 @@ def test_a_template_shows_tools_only_when_there_are_some():
     assert "<tools>" in prompt.render(HELLO, toolbox=toolbox_of([clock], None))
     assert "<tools>" not in prompt.render(HELLO)
     assert prompt.family.form is HERMES
+
+
+def test_a_template_that_takes_tools_for_a_list_wherever_they_are_set_gets_none():
+    source = "{% if tools is defined %}{% for t in tools %}[{{ t.function.name }}]{% endfor %}{% endif %}"
+    source += "{% for m in messages %}{{ m.role }}={{ m.content }};{% endfor %}"
+    prompt = prompt_with(source)
+    assert prompt.render(HELLO) == "user=Hello;"
+    clock = {"type": "function", "function": {"name": "clock"}}
+    assert prompt.render(HELLO, toolbox=toolbox_of([clock], None)) == "[clock]user=Hello;"

@@ -47,6 +47,15 @@ def test_the_slot_that_holds_the_beginning_of_the_prompt_is_chosen():
     assert choose_slot([other, same], tokens(1, 2, 3, 4), may_reuse=True) == (same, 3, None, 0)
 
 
+def test_what_another_is_computing_is_waited_for_only_if_that_saves_more_than_a_step():
+    prompt = tokens(*range(1, 40))
+    busy, idle = running(slot_with(seq_id=0), *range(1, 40)), slot_with(seq_id=1)
+    assert choose_slot([busy, idle], prompt, may_reuse=True, least_wait=38) == (idle, 0, busy, 38)
+    assert choose_slot([busy, idle], prompt, may_reuse=True, least_wait=39) == (idle, 0, None, 0)
+    done = running(slot_with(*range(1, 40), seq_id=0), *range(1, 40))
+    assert choose_slot([done, idle], prompt, may_reuse=True, least_wait=39) == (idle, 0, done, 38)
+
+
 def test_without_reuse_the_slot_unused_for_longest_is_chosen_and_starts_empty():
     fresh, old = slot_with(1, 2, last_used=5), slot_with(7, last_used=1)
     assert choose_slot([fresh, old], tokens(1, 2, 3), may_reuse=False) == (old, 0, None, 0)
