@@ -18,17 +18,27 @@ help:
 	@echo "make soak      mixed requests and clients that leave, for half an hour"
 	@echo "make clean     remove what was set up"
 
+IS_LINUX := $(filter Linux,$(shell uname))
 # Programs that the tests run, each with its Debian package where that has another name.
 LINUX_TOOLS := dbus-daemon:dbus gnome-keyring-daemon:gnome-keyring systemd-analyze:systemd desktop-file-validate:desktop-file-utils
-TEST_TOOLS := curl git openssl $(if $(filter Linux,$(shell uname)),$(LINUX_TOOLS))
+LINUX_TOOLS += Xvfb:xvfb trayer pkg-config
+TEST_TOOLS := curl git openssl $(if $(IS_LINUX),$(LINUX_TOOLS))
+# Files below /usr/lib, in the same way: what the tray draws with, and what PyGObject is built with.
+TEST_FILES := $(if $(IS_LINUX),AyatanaAppIndicator3-0.1.typelib:gir1.2-ayatanaappindicator3-0.1)
+TEST_FILES += $(if $(IS_LINUX),gobject-introspection-1.0.pc:libgirepository1.0-dev cairo.pc:libcairo2-dev)
+# The last PyGObject that is built with these, on old distributions and new ones, for every Python.
+TOOLKIT := $(if $(IS_LINUX),'PyGObject<3.51')
 
-# What must be there before pip can work, by Debian's names, and the further programs in $(1). Installed when
-# this may be done without asking anybody (root, apt-get), else named.
+# What must be there before pip can work, by Debian's names, and the further programs in $(1) and files in $(2).
+# Installed when this may be done without asking anybody (root, apt-get), else named.
 define tools
 @need=; \
 command -v $(PYTHON) >/dev/null 2>&1 && $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || need="$$need python3-venv"; \
 command -v c++ >/dev/null 2>&1 || need="$$need g++"; \
 for tool in $(1); do command -v $${tool%%:*} >/dev/null 2>&1 || need="$$need $${tool##*:}"; done; \
+for file in $(2); do \
+	find /usr/lib /usr/lib64 -name "$${file%%:*}" 2>/dev/null | grep -q . || need="$$need $${file##*:}"; \
+done; \
 if [ -n "$$need" ]; then \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
 		echo "installing Debian packages:$$need"; \
@@ -52,9 +62,9 @@ $(VENV)/.run-ready: pyproject.toml | $(VENV)/.pip-ready
 	@touch $@
 
 $(VENV)/.test-ready: pyproject.toml $(VENV)/.run-ready
-	$(call tools,$(TEST_TOOLS))
+	$(call tools,$(TEST_TOOLS),$(TEST_FILES))
 	@echo "installing what the tests need"
-	@$(BIN)/python -m pip install --quiet --group dev
+	@$(BIN)/python -m pip install --quiet --group dev $(TOOLKIT)
 	@touch $@
 
 run: $(VENV)/.run-ready

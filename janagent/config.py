@@ -143,6 +143,7 @@ AbsolutePath = Annotated[Path, BeforeValidator(_absolute)]
 OptionalPath = Annotated[Path | None, BeforeValidator(_absolute)]
 Size = Annotated[Annotated[int, Field(gt=0)], BeforeValidator(parse_size)]
 OptionalSize = Annotated[Annotated[int, Field(gt=0)] | None, BeforeValidator(parse_size)]
+OptionalGpuSize = Annotated[Annotated[int, Field(ge=0)] | None, BeforeValidator(parse_size)]
 SizeOrNothing = Annotated[Annotated[int, Field(ge=0)], BeforeValidator(_size_or_nothing)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Hosts = Annotated[
@@ -176,6 +177,9 @@ class Settings(BaseSettings):
     )
     memory_budget: OptionalSize = Field(
         None, description="bytes that loaded models may use; none: fitted to the machine"
+    )
+    gpu_memory_budget: OptionalGpuSize = Field(
+        None, description="bytes of GPU memory that loaded models may use; 0: no GPU; none: what is free"
     )
     prompt_cache: SizeOrNothing = Field(
         2_000_000_000, description="bytes that an engine may keep finished conversations in; 0: none"

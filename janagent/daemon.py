@@ -73,14 +73,13 @@ def _allow_no_dumps() -> None:
 
 
 def set_up_logging(settings: Settings) -> None:
-    """Everything to the log file, and to stderr; secrets are taken out of both."""
+    """Everything to the log file, and to stderr unless that is this file; secrets are taken out of both."""
     handlers: list[logging.Handler] = [logging.StreamHandler()]
     path = paths.log_file(settings.root)
     try:
         paths.make_private(path.parent)
-        handlers.append(
-            logging.handlers.RotatingFileHandler(path, maxBytes=LOG_FILE_BYTES, backupCount=LOG_FILES_KEPT)
-        )
+        file = logging.handlers.RotatingFileHandler(path, maxBytes=LOG_FILE_BYTES, backupCount=LOG_FILES_KEPT)
+        handlers = [file] if _is_stderr(path) else [*handlers, file]
     except OSError as error:
         print(f"janagent: no log file: {error}", file=sys.stderr)
     for handler in handlers:
@@ -91,6 +90,14 @@ def set_up_logging(settings: Settings) -> None:
         handlers=handlers,
         force=True,
     )
+
+
+def _is_stderr(path: Path) -> bool:
+    """The tray starts a daemon so, and the log would hold every line twice."""
+    try:
+        return os.path.samestat(os.fstat(2), path.stat())
+    except OSError:
+        return False
 
 
 async def _serve(
@@ -244,4 +251,5 @@ def next_steps(url: str, model_id: str | None, settings: Settings) -> list[str]:
         "  janagent ls",
         f'  janagent chat {model_id} "Why is the sky blue?"',
         f"  curl -s {url}/v1/models",
+        "or from the desktop's tray: janagent tray",
     ]

@@ -6,7 +6,7 @@ never whether to: every decision is the machine's. It logs one line per action, 
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -61,6 +61,9 @@ class Running:
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     """Of a remote engine, which has no process to wait for."""
     failed_words: str = ""
+    is_short_of_gpu: bool = False
+    gpu_bytes: int = 0
+    """What it holds of GPUs' memory, by its own measure."""
     stats: wire.Stats | None = None
     is_stop_asked: bool = False
 
@@ -97,8 +100,11 @@ class Executor:
         prompt_cache_bytes: int,
         fetchers: Fetchers,
         remotes: Remotes,
+        gpus_seen: Callable[[int, Sequence[int]], None] = lambda _engine, _free_bytes: None,
     ) -> None:
+        """`gpus_seen` is told which engine found how much free on each GPU."""
         self._pool = pool
+        self._gpus_seen = gpus_seen
         self._fetchers = fetchers
         self._remotes = remotes
         self._sockets = sockets
@@ -148,9 +154,11 @@ class Executor:
         return totals
 
     def memory_bytes(self) -> tuple[int, int]:
-        """(resident memory of all engines, the part of it that nobody gets back before they end)."""
-        children = [r.child for r in self._running.values() if r.child is not None]
-        return sum(c.memory_bytes() for c in children), sum(c.held_bytes() for c in children)
+        """(memory of all engines, that of GPUs too; the part of main memory that only their end frees)."""
+        running = [r for r in self._running.values() if r.child is not None]
+        children = [r.child for r in running if r.child is not None]
+        used_bytes = sum(c.memory_bytes() for c in children) + sum(r.gpu_bytes for r in running)
+        return used_bytes, sum(c.held_bytes() for c in children)
 
     def start(self, action: Work) -> None:
         """Begin `action`; its event arrives through `post`."""
@@ -224,7 +232,7 @@ class Executor:
         words = running.failed_words or exit_.message
         logs.add(f"janagent: engine {action.engine} ended: {words}")
         log.info("engine %d of %s ended: %s", action.engine, action.entry.id, words)
-        return ev.EngineExited(action.engine, _exit_kind(exit_, is_asked=running.is_stop_asked), words)
+        return ev.EngineExited(action.engine, _exit_kind(running, exit_), words)
 
     async def _live_afar(self, running: Running) -> ev.EngineExited:
         """The whole life of a remote engine: from the key's being there to a stop, or to the key's loss."""
@@ -262,8 +270,12 @@ class Executor:
                             action.engine, action.ticket, line.ctx_len, line.n_parallel, line.warnings
                         )
                     )
-                case wire.Failed(message=message):
-                    running.failed_words = message
+                case wire.GpuMemory():
+                    running.gpu_bytes = line.held_bytes
+                    self._gpus_seen(action.engine, line.free_bytes)
+                case wire.Failed():
+                    running.failed_words = line.message
+                    running.is_short_of_gpu = line.is_short_of_gpu
                 case wire.Stats():
                     running.stats = line
                     self._post(ev.StepsSeen(action.engine, line.live, line.steps))
@@ -326,6 +338,7 @@ def engine_spec(
         ctx_len=plan.ctx_len,
         n_parallel=plan.n_parallel,
         ngl=plan.ngl,
+        gpu_bytes=plan.gpu_bytes,
         n_threads=init.n_threads,
         n_batch=init.n_batch,
         flash_attn=init.flash_attn,
@@ -360,9 +373,11 @@ def _optional(path: Path | None) -> str | None:
     return None if path is None else str(path)
 
 
-def _exit_kind(exit_: Exit, *, is_asked: bool) -> ev.ExitKind:
-    if is_asked:
+def _exit_kind(running: Running, exit_: Exit) -> ev.ExitKind:
+    if running.is_stop_asked:
         return ev.ExitKind.REQUESTED
+    if running.is_short_of_gpu:
+        return ev.ExitKind.SHORT_OF_GPU
     if exit_.kind in (ChildExit.LOAD_FAILED, ChildExit.BAD_SPEC):
         return ev.ExitKind.LOAD_FAILED
     return ev.ExitKind.CRASHED

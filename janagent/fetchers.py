@@ -193,6 +193,7 @@ def fetch_spec(
             "hub_endpoint": hub_endpoint,
             "ram_bytes": max(budget.ram_bytes, 0),
             "gpu_bytes": max(budget.gpu_bytes, 0),
+            "is_gpu_in_ram": budget.is_gpu_in_ram,
             "defaults_path": str(defaults_path(models, entry.artifact_key)) if is_janhq else None,
             **{name: getattr(manifest.init, name) for name in wire.MEMORY_SETTINGS},
         }

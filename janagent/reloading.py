@@ -25,6 +25,7 @@ RELOADABLE = (
     "cors_origins",
     "hot_load",
     "memory_budget",
+    "gpu_memory_budget",
     "idle_unload_s",
     "drain_s",
     "load_wait_s",
@@ -49,6 +50,7 @@ def reload(reread: Callable[[], Settings], *, runtime: Runtime, app: web.Applica
         log.warning("these settings change only with a restart: %s", ", ".join(fixed))
     runtime.settings = settings
     runtime.memory.explicit_bytes = settings.memory_budget
+    runtime.memory.explicit_gpu_bytes = settings.gpu_memory_budget
     runtime.dispatch(LimitsChanged(Limits.of(settings)))
     admit_by(app, settings)
     logging.getLogger().setLevel(settings.log_level.value.upper())

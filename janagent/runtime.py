@@ -98,6 +98,7 @@ class Runtime:
             prompt_cache_bytes=settings.prompt_cache,
             fetchers=self._fetchers,
             remotes=Remotes(post=self.dispatch, logs_of=self.logs, stall_s=settings.remote_stall_s),
+            gpus_seen=self._gpus_seen,
         )
         self._feed = Feed()
         self._logs: dict[str, LogRing] = {}
@@ -108,8 +109,7 @@ class Runtime:
         self._stack = AsyncExitStack()
         self._no_engines = asyncio.Event()
         self._is_first_scan = True
-        self._is_measured = False
-        self._is_drained = False
+        self._is_measured = self._is_drained = False
         self._held_back: list[CatalogChange] = []
         self.shutdown_wanted = asyncio.Event()
         """Set when somebody asked the daemon to end."""
@@ -214,12 +214,8 @@ class Runtime:
 
     def machine(self) -> dict[str, Any]:
         """Memory in bytes and the version, as the API shows them."""
-        return {
-            "memory_used_bytes": self._memory.used_bytes,
-            "memory_budget_bytes": self._machine.budget.ram_bytes + self._machine.budget.gpu_bytes,
-            "downloads_paused": self._pause_file.exists(),
-            "version": __version__,
-        }
+        told = {"downloads_paused": self._pause_file.exists(), "version": __version__}
+        return self._memory.figures(self._machine.budget) | told
 
     def logs(self, key: str) -> LogRing:
         """The last lines of a model's engines."""
@@ -375,16 +371,20 @@ class Runtime:
     # -- what comes in -----------------------------------------------------------------------------
 
     def _catalog_changed(self, change: CatalogChange) -> None:
-        if not self._is_measured:  # nothing may be planned before it is known what memory there is
+        if self._is_measured:
+            self.dispatch(ev.CatalogChanged(change, initial=self._is_first_scan))
+            self._is_first_scan = False
+        else:  # nothing may be planned before it is known what memory there is
             self._held_back.append(change)
-            return
-        self.dispatch(ev.CatalogChanged(change, initial=self._is_first_scan))
-        self._is_first_scan = False
 
     def _see_memory(self) -> None:
-        budget = self._memory.budget(*self._executor.memory_bytes())
-        if budget != self._machine.budget:
+        if (budget := self._memory.budget(*self._executor.memory_bytes())) != self._machine.budget:
             self.dispatch(ev.MemorySeen(budget))
+
+    def _gpus_seen(self, engine: int, free_bytes: Sequence[int]) -> None:
+        if (ours_bytes := self._machine.loaded_gpu_bytes(teller=engine)) is not None:
+            self._memory.see_gpus(free_bytes, ours_bytes=ours_bytes)
+            self._see_memory()
 
     async def _sample_memory(self) -> None:
         told = self.machine()

@@ -235,9 +235,9 @@ def write_projector(
         writer.add_vision_image_size(image_size)
         writer.add_vision_patch_size(patch)
         writer.add_vision_embedding_length(width)
-        writer.add_vision_feed_forward_length(2 * width)
+        writer.add_vision_feed_forward_length(4 * width)
         writer.add_vision_block_count(layers)
-        writer.add_vision_head_count(2)
+        writer.add_vision_head_count(max(2, width // 64))
         writer.add_vision_attention_layernorm_eps(1e-5)
         writer.add_vision_image_mean([0.5, 0.5, 0.5])
         writer.add_vision_image_std([0.5, 0.5, 0.5])
@@ -282,8 +282,8 @@ def _clip_tensors(
         for name in ("ln1", "ln2"):
             tensors[f"{block}.{name}.weight"] = np.ones(width, np.float32)
             tensors[f"{block}.{name}.bias"] = np.zeros(width, np.float32)
-        tensors[f"{block}.ffn_up.weight"] = weights(2 * width, width)
-        tensors[f"{block}.ffn_down.weight"] = weights(width, 2 * width)
+        tensors[f"{block}.ffn_up.weight"] = weights(4 * width, width)
+        tensors[f"{block}.ffn_down.weight"] = weights(width, 4 * width)
     return tensors
 
 

@@ -218,6 +218,7 @@ def test_a_bad_value_names_its_file(tmp_path: Path):
         ("port", 65536),
         ("memory_budget", "lots"),
         ("memory_budget", "0"),
+        ("gpu_memory_budget", "all"),
         ("max_body_bytes", "none"),
         ("drain_s", "nan"),
         ("drain_s", "inf"),

@@ -31,6 +31,7 @@ class Bench:
     """An executor, the events it posted, and the logs it wrote."""
 
     def __init__(self) -> None:
+        self.free_bytes: asyncio.Queue[tuple[int, ...]] = asyncio.Queue()
         self.events: asyncio.Queue[ev.Event] = asyncio.Queue()
         self.logs = LogRing()
         self.executor: Executor
@@ -71,6 +72,7 @@ async def bench(models: Path, *, argv: tuple[str, ...] = ODD_ENGINE) -> AsyncIte
                 look=_no_look,
             ),
             remotes=Remotes(post=made.events.put_nowait, logs_of=lambda _key: made.logs, stall_s=5.0),
+            gpus_seen=lambda _engine, free_bytes: made.free_bytes.put_nowait(tuple(free_bytes)),
         )
         async with made.executor:
             yield made
@@ -140,6 +142,26 @@ async def test_a_program_that_cannot_be_started_is_an_exit_too(tmp_path: Path) -
         exited = await b.next(ev.EngineExited)
         assert isinstance(exited, ev.EngineExited)
         assert "could not be started" in exited.message
+
+
+async def test_what_an_engine_tells_of_gpus_is_told_on_and_counts_as_its_memory(tmp_path: Path) -> None:
+    async with bench(tmp_path) as b:
+        b.executor.start(start(entry("gpu")))
+        await b.next(ev.EngineReady)
+        async with asyncio.timeout(20):
+            assert await b.free_bytes.get() == (6 * 10**9, 10**9)
+        used_bytes, held_bytes = b.executor.memory_bytes()
+        assert used_bytes > 4 * 10**12 > held_bytes
+
+
+async def test_an_engine_that_finds_too_little_gpu_memory_says_so_before_it_is_gone(tmp_path: Path) -> None:
+    async with bench(tmp_path) as b:
+        b.executor.start(start(entry("short_of_gpu")))
+        exited = await b.next(ev.EngineExited)
+        assert isinstance(exited, ev.EngineExited)
+        assert exited.kind is ev.ExitKind.SHORT_OF_GPU
+        assert "1.0 GB are free" in exited.message
+        assert b.free_bytes.get_nowait() == (10**9,)
 
 
 async def test_leaving_ends_every_process(tmp_path: Path) -> None:

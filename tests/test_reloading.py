@@ -54,9 +54,9 @@ def configured(shared: Configured) -> Configured:
 def test_settings_that_can_change_do(configured: Configured, starter: Path) -> None:
     configured.drop("smol", "{}", gguf=starter)
     configured.wait_state("smol", "running")
-    configured.write('idle_unload_s = 1\napi_key = "fresh"\nmemory_budget = "3GB"\n')
+    configured.write('idle_unload_s = 1\napi_key = "fresh"\nmemory_budget = "3GB"\ngpu_memory_budget = 0\n')
     line = configured.reload("read the settings again")
-    assert line.endswith("changed: api_key, memory_budget, idle_unload_s")
+    assert line.endswith("changed: api_key, memory_budget, gpu_memory_budget, idle_unload_s")
     assert configured.call("GET", "/v1/models")[0] == 401
     key = {"Authorization": "Bearer fresh"}
     until(

@@ -25,13 +25,17 @@ PROBE_ARGV = (sys.executable, "-P", "-m", "janagent.engine", "--probe")
 
 
 class Gpu(BaseModel):
-    """One GPU as llama.cpp sees it."""
+    """One GPU that llama.cpp puts layers on."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     name: str
     free_bytes: int = Field(ge=0)
+    """When it was asked, which takes some of it."""
     total_bytes: int = Field(ge=0)
+    backend: str = ""
+    shares_ram: bool = False
+    """It has no memory of its own: what lies there takes of the main memory."""
 
 
 class Probe(BaseModel):
@@ -40,6 +44,8 @@ class Probe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     gpus: tuple[Gpu, ...] = ()
+    backends: tuple[str, ...] = ()
+    """What this build could compute on besides the processor, if it were there: CUDA, Vulkan ..."""
     supports_gpu: bool = False
     llama_cpp: str | None = None
 
@@ -72,9 +78,9 @@ def memory_capacity_bytes(*, explicit_bytes: int | None = None, facts: MachineFa
     return int(total * RAM_SHARE)
 
 
-def gpu_budget_bytes(gpu: Gpu, *, held_bytes: int = 0) -> int:
+def gpu_budget_bytes(*, free_bytes: int, held_bytes: int = 0) -> int:
     """90 % of the GPU memory that is free or held by our workers."""
-    return int((gpu.free_bytes + held_bytes) * GPU_SHARE)
+    return int((free_bytes + held_bytes) * GPU_SHARE)
 
 
 def gpu_capacity_bytes(gpu: Gpu) -> int:

@@ -57,7 +57,8 @@ class EngineSpec(Wire):
     """Everything a worker needs to load one model and serve it on `socket_path`.
 
     All sizes that depend on the machine are already decided by the daemon. `ctx_len` is tokens of one
-    conversation; the KV cache is made for `n_parallel` of them. `None` in a prompt piece means not set.
+    conversation; the KV cache is made for `n_parallel` of them. `gpu_bytes` is what `ngl` layers are reckoned
+    to take of GPU memory. `None` in a prompt piece means not set.
     A reader that takes no byte for `reader_stall_s` is cut; the daemon, which sees the client itself, cuts
     long before that. `prompt_cache_bytes` is what finished conversations may take beside the KV cache, as
     long as nobody else needs that memory. `has_classifier` is False for a model whose header says that it
@@ -72,6 +73,7 @@ class EngineSpec(Wire):
     ctx_len: int = Field(ge=1)
     n_parallel: int = Field(ge=1)
     ngl: int = 0
+    gpu_bytes: int = Field(default=0, ge=0)
     n_threads: int | None = None
     n_batch: int | None = None
     flash_attn: bool | None = None
@@ -94,9 +96,10 @@ class FetchSpec(Wire):
 
     `folder` is where the manifest lies; files of a repo keep their paths below it. `key` names the model,
     `artifact_key` what its manifest asks for, and `record_path` is the file that says a fetch for it is
-    unfinished. What is chosen among quantizations has to fit `ram_bytes` and `gpu_bytes` with the
-    `MEMORY_SETTINGS`, which are the manifest's, None where it is silent. `defaults_path` is where the
-    defaults go that the repo has for its model. The hub's token comes in the environment, never in here.
+    unfinished. What is chosen among quantizations has to fit `ram_bytes` and `gpu_bytes` (where
+    `is_gpu_in_ram`, a part of the former) with the `MEMORY_SETTINGS`, which are the manifest's, None where it
+    is silent. `defaults_path` is where the defaults go that the repo has for its model. The hub's token comes
+    in the environment, never in here.
     """
 
     key: str
@@ -111,6 +114,7 @@ class FetchSpec(Wire):
     hub_endpoint: str | None = None
     ram_bytes: int = Field(default=0, ge=0)
     gpu_bytes: int = Field(default=0, ge=0)
+    is_gpu_in_ram: bool = False
     ctx_len: int | None = None
     n_parallel: int | None = None
     ngl: int | None = None
@@ -169,6 +173,17 @@ class Loading(Wire):
     progress: float
 
 
+class GpuMemory(Wire):
+    """What is free on the GPUs that the worker uses, one figure each, and how much of them it took itself.
+
+    Before it loads (`held_bytes` is 0 then), when it is ready, and every few seconds from then on.
+    """
+
+    event: Literal["gpu_memory"] = "gpu_memory"
+    free_bytes: tuple[int, ...]
+    held_bytes: int = Field(default=0, ge=0)
+
+
 class Ready(Wire):
     """The worker listens on its socket. `warnings` are sentences for the person."""
 
@@ -179,10 +194,14 @@ class Ready(Wire):
 
 
 class Failed(Wire):
-    """The worker gives up and exits; `message` is the engine's own words."""
+    """The worker gives up and exits; `message` is the engine's own words.
+
+    `is_short_of_gpu`: other programs hold the GPU memory that it was to have, which may be otherwise soon.
+    """
 
     event: Literal["failed"] = "failed"
     message: str
+    is_short_of_gpu: bool = False
 
 
 class Stats(Wire):
@@ -202,7 +221,7 @@ class Stats(Wire):
 
 
 StatusLine = Annotated[
-    Spare | Loading | Ready | Failed | Stats | Planned | Fetching | Fetched | FetchFailed,
+    Spare | Loading | GpuMemory | Ready | Failed | Stats | Planned | Fetching | Fetched | FetchFailed,
     Field(discriminator="event"),
 ]
 _status: TypeAdapter[StatusLine] = TypeAdapter(StatusLine)

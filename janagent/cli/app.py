@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from janagent import __version__
-from janagent.cli import chat, check, doctor, logs, models, pull, serve, service, starter
+from janagent.cli import chat, check, doctor, logs, models, pull, serve, service, starter, tray
 from janagent.cli.output import Exit, Failure, say
 
 app = typer.Typer(
@@ -35,6 +35,7 @@ def _options(
 
 
 app.command("serve")(serve.serve)
+app.command("tray")(tray.tray)
 app.command("ls")(models.ls)
 app.command("show")(models.show)
 app.command("start")(models.start)

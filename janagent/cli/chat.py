@@ -11,8 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
+from janagent.caller import model_path, server_sent_events
 from janagent.cli import output
-from janagent.cli.client import BrokenAnswer, Client, connect, model_path, server_sent_events
+from janagent.cli.client import BrokenAnswer, Client, connect
 from janagent.cli.options import Config, ModelId, Root
 from janagent.cli.output import Exit, Failure
 

@@ -13,9 +13,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
 
-from janagent import __version__
+from janagent.caller import Endpoint, refusal, server_sent_events
 from janagent.cli.output import Exit, Failure
 from janagent.lock import find_daemon
 
@@ -50,17 +49,14 @@ class BrokenAnswer(Failure):
     """The connection ended in the middle of an answer."""
 
 
-def model_path(model_id: str, ending: str = "") -> str:
-    """The path of a model; its id, slashes included, is one encoded segment."""
-    return f"/v1/models/{quote(model_id, safe='')}{ending}"
-
-
 class Client:
     """Calls to one daemon. Each call is one connection."""
 
     def __init__(self, base_url: str, settings: Settings) -> None:
+        key = settings.api_key.get_secret_value() if settings.api_key is not None else None
         self.base_url = base_url
         self._settings = settings
+        self._endpoint = Endpoint(base_url, key, settings.tls_cert)
 
     @property
     def models_dir(self) -> Path:
@@ -82,7 +78,7 @@ class Client:
         self, method: str, path: str, body: Any = None, *, timeout_s: float = LONG_S
     ) -> Iterator[http.client.HTTPResponse]:
         """The answer's head is there; read its body inside. Leaving closes the connection."""
-        with closing(self._connection()) as connection:
+        with closing(self._endpoint.connection(timeout_s=CONNECT_S)) as connection:
             try:
                 connection.connect()
             except (OSError, http.client.HTTPException) as error:
@@ -92,11 +88,12 @@ class Client:
             connection.sock.settimeout(timeout_s)
             data = None if body is None else json.dumps(body).encode()
             try:
-                connection.request(method, path, body=data, headers=self._headers())
+                connection.request(method, path, body=data, headers=self._endpoint.headers("janagent-cli"))
                 response = connection.getresponse()
                 if response.status >= 400:
                     is_passing = response.headers.get("Retry-After") is not None
-                    raise _refusal(response.status, response.read(), is_passing=is_passing)
+                    code, message = refusal(response.status, response.read())
+                    raise ApiError(response.status, code, message, is_passing=is_passing)
             except (OSError, http.client.HTTPException) as error:
                 raise self._broken(error) from None
             try:
@@ -111,68 +108,6 @@ class Client:
 
     def _broken(self, error: Exception) -> BrokenAnswer:
         return BrokenAnswer(f"the connection to {self.base_url} broke off ({error or type(error).__name__})")
-
-    def _connection(self) -> http.client.HTTPConnection:
-        parts = urlsplit(self.base_url)
-        host = parts.hostname or "127.0.0.1"
-        if parts.scheme != "https":
-            return http.client.HTTPConnection(host, parts.port, timeout=CONNECT_S)
-        context = ssl.create_default_context()
-        if self._settings.tls_cert is not None:
-            # Our own certificate names the machine, and we call it by a loopback address.
-            context.load_verify_locations(self._settings.tls_cert)
-            context.check_hostname = False
-        return http.client.HTTPSConnection(host, parts.port, timeout=CONNECT_S, context=context)
-
-    def _headers(self) -> dict[str, str]:
-        headers = {"Content-Type": "application/json", "User-Agent": f"janagent-cli/{__version__}"}
-        if self._settings.api_key is not None:
-            headers["Authorization"] = f"Bearer {self._settings.api_key.get_secret_value()}"
-        return headers
-
-
-def lines(response: http.client.HTTPResponse) -> Iterator[str]:
-    """The lines of a text stream as they come, each with its newline.
-
-    Iterating over the response itself would end quietly where a chunked answer breaks off: its `readline`
-    peeks first and drops the error that `read1` raises.
-    """
-    kept = b""
-    while data := response.read1(65536):
-        *whole, kept = (kept + data).split(b"\n")
-        for line in whole:
-            yield line.decode("utf-8", "replace") + "\n"
-    if kept:
-        yield kept.decode("utf-8", "replace")
-
-
-def server_sent_events(response: http.client.HTTPResponse) -> Iterator[tuple[str, Any]]:
-    """`(event name, decoded data)`; the name is `message` when none is given; ends at `[DONE]` or the end.
-
-    https://html.spec.whatwg.org/multipage/server-sent-events.html, as far as our own API uses it.
-    """
-    name, data = "message", ""
-    for raw in lines(response):
-        line = raw.rstrip("\r\n")
-        if line.startswith("data:"):
-            data += line[5:].removeprefix(" ")
-        elif line.startswith("event:"):
-            name = line[6:].strip()
-        elif not line and data:
-            if data == "[DONE]":
-                return
-            yield name, json.loads(data)
-            name, data = "message", ""
-
-
-def _refusal(status: int, body: bytes, *, is_passing: bool) -> ApiError:
-    try:
-        error = json.loads(body)["error"]
-        return ApiError(status, str(error["code"]), str(error["message"]), is_passing=is_passing)
-    except (ValueError, TypeError, KeyError):
-        return ApiError(
-            status, "unknown", f"the server answered {status} {http.client.responses.get(status, '')}"
-        )
 
 
 def connect(root: Path | None, config: Path | None) -> Client:

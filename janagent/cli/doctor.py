@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from janagent import __version__, paths
+from janagent import __version__, paths, words
 from janagent.cli import output
 from janagent.cli.options import Config, Json, Root
 from janagent.cli.output import Exit
 from janagent.lock import find_holder
 
 if TYPE_CHECKING:
+    from janagent.children.machine import Probe
     from janagent.config import Settings
 
 INOTIFY = Path("/proc/sys/fs/inotify")
@@ -116,13 +117,24 @@ def check_llama() -> Iterator[Check]:
     facts = [line for line in done.stdout.splitlines() if line.startswith("{")]
     probe = Probe.model_validate_json(facts[-1]) if facts else Probe()
     yield Check("llama.cpp", Verdict.OK, f"llama-cpp-python {probe.llama_cpp or 'of unknown version'}")
-    for gpu in probe.gpus if probe.supports_gpu else ():
-        free = f"{output.size(gpu.free_bytes)} of {output.size(gpu.total_bytes)} free"
-        yield Check("gpu", Verdict.OK, f"{gpu.name}, {free}")
-    if not probe.supports_gpu:
-        yield Check("gpu", Verdict.OK, "this build of llama.cpp uses the processor only")
-    elif not probe.gpus:
-        yield Check("gpu", Verdict.WARNING, "this build of llama.cpp could use a GPU, but sees none")
+    yield from check_gpus(probe)
+
+
+def check_gpus(probe: Probe) -> Iterator[Check]:
+    """The GPUs that models will be put on, or why there are none."""
+    for gpu in probe.gpus:
+        free = f"{words.size(gpu.free_bytes)} of {words.size(gpu.total_bytes)} free"
+        shared = ", a part of the main memory" if gpu.shares_ram else ""
+        yield Check("gpu", Verdict.OK, f"{gpu.name} ({gpu.backend}), {free}{shared}")
+    if probe.gpus:
+        return
+    if not probe.backends:
+        told = "this build of llama.cpp uses the processor only; README, GPUs, says how to get one for a GPU"
+        yield Check("gpu", Verdict.OK, told)
+        return
+    told = f"this build of llama.cpp could use {' or '.join(probe.backends)}, but sees no such GPU:"
+    advice = "look whether its driver works (nvidia-smi, rocm-smi, vulkaninfo), and at CUDA_VISIBLE_DEVICES"
+    yield Check("gpu", Verdict.WARNING, f"{told} {advice}")
 
 
 def check_root(settings: Settings) -> Check:
@@ -148,7 +160,7 @@ def check_disk(settings: Settings) -> Check:
         place = place.parent
     free_bytes = shutil.disk_usage(place).free
     little = free_bytes < LITTLE_DISK_BYTES
-    text = f"{output.size(free_bytes)} free at {place}"
+    text = f"{words.size(free_bytes)} free at {place}"
     return Check("disk", Verdict.WARNING if little else Verdict.OK, text)
 
 
@@ -182,7 +194,10 @@ def check_memory(settings: Settings) -> Check:
 
     budget_bytes = machine.memory_budget_bytes(held_bytes=0, explicit_bytes=settings.memory_budget)
     why = "memory_budget" if settings.memory_budget else "fitted to this machine"
-    return Check("memory", Verdict.OK, f"models may use {output.size(budget_bytes)} ({why})")
+    told = f"models may use {words.size(budget_bytes)} ({why})"
+    if settings.gpu_memory_budget is not None:
+        told += f" and {words.size(settings.gpu_memory_budget)} of the GPUs (gpu_memory_budget)"
+    return Check("memory", Verdict.OK, told)
 
 
 def check_watches(settings: Settings) -> Iterator[Check]:

@@ -11,9 +11,10 @@ from typing import Annotated
 import typer
 
 from janagent import paths
+from janagent.caller import lines as client_lines
+from janagent.caller import model_path
 from janagent.cli import output
-from janagent.cli.client import connect, model_path
-from janagent.cli.client import lines as client_lines
+from janagent.cli.client import connect
 from janagent.cli.options import Config, Root
 from janagent.cli.output import Failure
 

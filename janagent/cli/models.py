@@ -10,8 +10,10 @@ from typing import Annotated, Any
 
 import typer
 
+from janagent import words
+from janagent.caller import model_path
 from janagent.cli import output
-from janagent.cli.client import Client, connect, model_path
+from janagent.cli.client import Client, connect
 from janagent.cli.options import Config, Json, ModelId, Root
 from janagent.cli.output import Exit, Failure
 
@@ -112,11 +114,11 @@ def _description(model: dict[str, Any]) -> Any:
             case "created", int():
                 shown = output.cell(datetime.fromtimestamp(value).isoformat(sep=" "))
             case "size_bytes", int():
-                shown = output.cell(output.size(value))
+                shown = output.cell(words.size(value))
             case "progress", dict():
-                shown = output.cell(output.progress_text(value))
+                shown = output.cell(words.progress_text(value))
             case "binaries", list():
-                lines = [f"{one['path']}  {output.size(one['size_bytes'])}  {one['role']}" for one in value]
+                lines = [f"{one['path']}  {words.size(one['size_bytes'])}  {one['role']}" for one in value]
                 shown = output.cell("\n".join(lines))
             case (("aliases" | "warnings" | "input_modalities"), list()):
                 shown = output.cell("\n".join(map(str, value)))
@@ -190,9 +192,9 @@ def start_with_progress(client: Client, model_id: str, body: Any) -> Any:
             progress = model.get("progress") or {}
             bar.update(
                 task,
-                total=1.0 if output.fraction(progress) is not None else None,
-                completed=output.fraction(progress) or 0.0,
-                note=f"{model.get('state', '')} {output.progress_text(progress)}",
+                total=1.0 if words.fraction(progress) is not None else None,
+                completed=words.fraction(progress) or 0.0,
+                note=f"{model.get('state', '')} {words.progress_text(progress)}",
             )
     if isinstance(outcome[0], Failure):
         raise outcome[0]

@@ -1,4 +1,4 @@
-"""How the command line speaks: exit codes, sentences, tables, sizes. The words for people are made here.
+"""How the command line speaks: exit codes, sentences, tables. The words for people are made here.
 
 Knows no command and no HTTP. What comes from files, models and logs passes `clean`, so that it cannot steer
 the terminal. rich is imported when something is drawn, not before.
@@ -12,6 +12,8 @@ import sys
 from collections.abc import Iterable, Mapping
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
+
+from janagent import words
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -105,53 +107,12 @@ def cell(text: str, style: str = "") -> Any:
     return Text(clean(text), style=style)
 
 
-def size(size_bytes: float | None) -> str:
-    """`4.1 GB`; empty for None."""
-    if size_bytes is None:
-        return ""
-    value = float(size_bytes)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit in ("B", "kB") or value >= 100 else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} TB"
-
-
-def duration(seconds: float) -> str:
-    """`1 h 05 min`, `2 min 10 s`, `7 s`."""
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
-
-
-def progress_text(progress: Mapping[str, Any]) -> str:
-    """`31 % of 4.1 GB, 12 MB/s, 3 min 10 s left`, as much of it as is known."""
-    done, total = progress.get("done_bytes"), progress.get("total_bytes")
-    parts = []
-    if isinstance(done, int | float) and isinstance(total, int | float) and total > 0:
-        parts.append(f"{100 * done / total:.0f} % of {size(total)}")
-    if rate := progress.get("bytes_per_s"):
-        parts.append(f"{size(rate)}/s")
-    if (left := progress.get("eta_s")) is not None:
-        parts.append(f"{duration(left)} left")
-    return ", ".join(parts)
-
-
-def fraction(progress: Mapping[str, Any]) -> float | None:
-    """How far it is, 0 to 1; None when that is not known."""
-    total = progress.get("total_bytes")
-    return progress.get("done_bytes", 0) / total if total else None
-
-
 def notes(model: Mapping[str, Any]) -> str:
     """The last column of `ls`: the error (of a remote model its last), else the progress, else a warning."""
     if error := model.get("error") or model.get("last_error"):
         return str(error.get("message", ""))
     if progress := model.get("progress"):
-        return progress_text(progress)
+        return words.progress_text(progress)
     if warnings := model.get("warnings"):
         rest = f" (and {len(warnings) - 1} more)" if len(warnings) > 1 else ""
         return f"{warnings[0]}{rest}"
@@ -173,7 +134,7 @@ def model_table(models: Iterable[Mapping[str, Any]]) -> Table:
         made.add_row(
             cell(str(model["id"])),
             cell(state, STATE_STYLES.get(state, "")),
-            cell(size(model.get("size_bytes"))),
+            cell(words.size(model.get("size_bytes"))),
             cell(str(model.get("quantization") or "")),
             cell(context(model)),
             cell(notes(model), "red" if model.get("error") else "dim"),

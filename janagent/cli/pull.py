@@ -13,8 +13,9 @@ from typing import Annotated, Any
 
 import typer
 
+from janagent.caller import model_path
 from janagent.cli import output
-from janagent.cli.client import ApiError, Client, connect, model_path
+from janagent.cli.client import ApiError, Client, connect
 from janagent.cli.models import start_with_progress
 from janagent.cli.options import Config, Json, Root
 from janagent.cli.output import Exit, Failure

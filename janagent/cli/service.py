@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,14 +18,23 @@ from janagent.cli.options import Config, Json, Root
 from janagent.cli.output import Exit, Failure
 from janagent.service import ServiceError, installing, plan
 from janagent.service.plan import Part
+from janagent.service.report import Report
+from janagent.service.stamp import FileState
 
 if TYPE_CHECKING:
     from janagent.config import Settings
-    from janagent.service.report import Report
 
 PRIVATE = (Path("/tmp"), Path("/var/tmp"), Path("/run/user"))
 """A service with PrivateTmp sees others there."""
 SYSTEM_CONFIG = Path("/etc/janagent/janagent.toml")
+
+WORDS = {
+    FileState.ABSENT: "absent",
+    FileState.CURRENT: "installed",
+    FileState.OUTDATED: "installed",
+    FileState.CHANGED: "changed by somebody",
+    FileState.FOREIGN: "not written by janagent",
+}
 
 app = typer.Typer(help="Start with the session or the machine, by systemd or launchd.", no_args_is_help=True)
 Tray = Annotated[bool, typer.Option("--tray", help="The tray icon too, at each log-in.")]
@@ -44,20 +54,20 @@ def install(
 ) -> None:
     """Let janagent start by itself, and be started again when it fails. Safe to repeat."""
     parts = _parts(tray=tray, system=system)
-    settings = _settings(root, config, system=system)
+    flags = _flags(root, config, system=system)
+    given = dict(zip(flags[::2], flags[1::2], strict=True))
+    settings = _settings(given.get("--root"), given.get("--config"), system=system)
     if system and not dry_run:
         _check_machine()
-    flags = ["--root", str(settings.root)] if root else []
-    flags += ["--config", str(config.absolute())] if config else []
     known = plan.facts(longest_stop_s=settings.longest_stop_s, serve_flags=flags)
     notes = _unseen_variables() if not system else []
     now = list(parts) if start else []
     if Part.DAEMON in now and (words := _other_daemon(settings)):
         now.remove(Part.DAEMON)
         notes.append(words)
-    report = _guarded(lambda: installing.install(parts, known, start=now, is_dry_run=dry_run))
-    report.notes += notes
-    _show(report, as_json=as_json, is_dry_run=dry_run)
+    report = Report(notes=notes)
+    with _shown(report, as_json=as_json, is_dry_run=dry_run):
+        installing.install(parts, known, start=now, is_dry_run=dry_run, report=report)
 
 
 @app.command()
@@ -68,10 +78,10 @@ def uninstall(
     parts = _parts(tray=tray, system=system)
     if system and not dry_run:
         _check_root()
-    report = _guarded(lambda: installing.uninstall(parts[::-1], _facts(system=system), is_dry_run=dry_run))
-    if parts == [Part.DAEMON] and installing.look([Part.TRAY], _facts(system=False)).is_installed:
-        report.notes.append("the tray still starts at log-in; that too: janagent service uninstall --tray")
-    _show(report, as_json=as_json, is_dry_run=dry_run)
+    report, known = Report(), _facts(system=system)
+    with _shown(report, as_json=as_json, is_dry_run=dry_run):
+        installing.uninstall(parts[::-1], known, is_dry_run=dry_run, report=report)
+        _remind_of_tray(parts, report)
     if report.has_kept:
         raise typer.Exit(Exit.FAULT)
 
@@ -98,29 +108,46 @@ def _parts(*, tray: bool, system: bool) -> list[Part]:
     return [Part.DAEMON, Part.TRAY] if installing.manager(Part.DAEMON).has_units else [Part.TRAY]
 
 
-def _settings(root: Path | None, config: Path | None, *, system: bool) -> Settings:
+def _flags(root: Path | None, config: Path | None, *, system: bool) -> tuple[str, ...]:
+    """For `serve`; those of an earlier install unless others are given."""
+    given = {"--root": root, "--config": config}
+    flags = tuple(
+        w for name, path in given.items() if path for w in (name, str(path.expanduser().absolute()))
+    )
+    if system and flags:
+        told = f"the system-wide service serves /janroot and reads {SYSTEM_CONFIG}; mount a disk there"
+        raise Failure(told, code=Exit.USAGE)
+    return flags or (() if system else plan.installed_flags())
+
+
+def _settings(root: str | None, config: str | None, *, system: bool) -> Settings:
     from janagent.config import Settings
 
     if not system:
-        return Settings.load({"root": root}, config=config)
-    if root or config:
-        told = (
-            f"the system-wide service serves /janroot and reads {SYSTEM_CONFIG}; mount or link a disk there"
-        )
-        raise Failure(told, code=Exit.USAGE)
+        return Settings.load({"root": root}, config=Path(config) if config else None)
     return Settings.load(config=SYSTEM_CONFIG if SYSTEM_CONFIG.is_file() else None)
 
 
 def _facts(*, system: bool) -> plan.Facts:
-    """To compare with: whether a file is ours does not depend on what it would say now."""
-    return plan.facts(longest_stop_s=_settings(None, None, system=system).longest_stop_s)
+    """To compare with: whether a file is ours does not depend on what it would say now, nor on settings."""
+    return plan.facts(longest_stop_s=0, serve_flags=() if system else plan.installed_flags())
 
 
-def _guarded(work: Callable[[], Report]) -> Report:
+@contextmanager
+def _shown(report: Report, *, as_json: bool, is_dry_run: bool) -> Iterator[None]:
+    """Show `report` in the end, also when only a part of it came about."""
     try:
-        return work()
+        yield
     except ServiceError as error:
+        if report.files:
+            _show(report, as_json=as_json, is_dry_run=is_dry_run)
         raise Failure(str(error)) from None
+    _show(report, as_json=as_json, is_dry_run=is_dry_run)
+
+
+def _remind_of_tray(parts: list[Part], report: Report) -> None:
+    if parts == [Part.DAEMON] and installing.look([Part.TRAY], _facts(system=False)).is_installed:
+        report.notes.append("the tray still starts at log-in; that too: janagent service uninstall --tray")
 
 
 def _check_root() -> None:
@@ -167,7 +194,7 @@ def _show(report: Report, *, as_json: bool, is_dry_run: bool = False) -> None:
         return
     shown = output.table("FILE", "")
     for file in report.files:
-        word = file.state.value if file.done in ("", "kept", "absent") else file.done
+        word = WORDS[file.state] if file.done in ("", "kept", "absent") else file.done
         is_planned = is_dry_run and file.done in ("written", "updated", "removed")
         shown.add_row(output.cell(str(file.path)), output.cell(f"would be {word}" if is_planned else word))
     output.console().print(shown)

@@ -5,7 +5,7 @@ engine was promised, whether or not it has touched it all yet.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from janagent.core.memory import Budget, Plan
@@ -51,7 +51,7 @@ def admit(model: Model, plan: Plan, *, models: Iterable[Model], budget: Budget, 
     if is_hot:  # 1
         if any(e.phase is Phase.STARTING for _, e in engines):
             return Admission(Verdict.WAIT)
-        half = Budget(budget.ram_bytes // 2, budget.gpu_bytes // 2)
+        half = replace(budget, ram_bytes=budget.ram_bytes // 2, gpu_bytes=budget.gpu_bytes // 2)
         fits = _Room(plan, half, (e for _, e in engines)).is_enough
         return Admission(Verdict.START if fits else Verdict.DROP)
     if room.is_enough:  # 2

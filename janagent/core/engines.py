@@ -19,6 +19,7 @@ EngineEvent = ev.EngineLoading | ev.EngineReady | ev.EngineExited | ev.StepsSeen
 
 LONGEST_REMOTE_BACKOFF_S = 30.0
 """To look whether a key is there now costs nothing."""
+LESS_OF_THE_GPU = 0.5
 _LATENCY_WEIGHT = 0.3
 _WORTH_TELLING = 0.25
 """By so much must a latency have changed before everybody is told."""
@@ -83,6 +84,9 @@ class EngineEvents:
             return  # settings nobody wants any more; their failure says nothing about the current ones
         served_s = now - engine.ready_at if engine.ready_at else 0.0
         is_permanent = event.kind is ev.ExitKind.LOAD_FAILED and not engine.is_remote
+        is_short = event.kind is ev.ExitKind.SHORT_OF_GPU
+        if is_short and engine.plan.gpu_bytes <= self._world.budget.gpu_bytes:
+            model.gpu_share *= LESS_OF_THE_GPU  # by the figures it fits, so they say too little of this model
         model.crashes = 1 if served_s >= STABLE_AFTER_S else model.crashes + 1
         words = engine.stall_words or event.message
         wait_s = backoff_s(model.crashes)

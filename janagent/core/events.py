@@ -20,6 +20,8 @@ class ExitKind(StrEnum):
     REQUESTED = "requested"
     LOAD_FAILED = "load_failed"
     """Trying the same again is pointless."""
+    SHORT_OF_GPU = "short_of_gpu"
+    """Others hold the GPU memory that it was to have: with fewer layers there, or later, it may come up."""
     CRASHED = "crashed"
 
 

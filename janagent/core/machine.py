@@ -17,6 +17,7 @@ from janagent.core.faults import Refusal
 from janagent.core.fetching import fetch_event, forget_fetches, resume_fetch
 from janagent.core.limits import Limits
 from janagent.core.memory import Budget
+from janagent.core.phases import Phase
 from janagent.core.policy import wanted_key, wants_hot_load
 from janagent.core.records import Model, Wish, World
 from janagent.core.status import ModelStatus
@@ -101,6 +102,16 @@ class Machine:
         """What the engines that exist were promised."""
         plans = [engine.plan for _, engine in self._world.engines.values()]
         return Budget(sum(p.ram_bytes for p in plans), sum(p.gpu_bytes for p in plans))
+
+    def loaded_gpu_bytes(self, *, teller: int) -> int | None:
+        """What loaded engines were promised of GPUs.
+
+        None while one other than `teller` is being loaded: nobody can say how much of its share it has taken.
+        """
+        engines = [engine for _, engine in self._world.engines.values()]
+        if any(e.phase is Phase.STARTING and e.number != teller for e in engines):
+            return None
+        return sum(e.plan.gpu_bytes for e in engines if e.phase is not Phase.STARTING)
 
     def story(self, key: str) -> tuple[str, ...]:
         """The last things that happened to a model, oldest first."""
@@ -214,6 +225,7 @@ class Machine:
         if entry.condition is Condition.COMPLETE:
             forget_fetches(model)
             model.good = entry
+            model.gpu_share = 1.0 if is_better else model.gpu_share
             if model.failure is not None and model.failure.key != wanted_key(model, entry):
                 model.failure, model.crashes = None, 0
         hot = wants_hot_load(entry, limits=world.limits, is_initial=is_initial, is_better=is_better)
@@ -231,7 +243,7 @@ class Machine:
         model.tell("start wanted", now)
         if event.parameters:
             model.overrides = dict(event.parameters)
-        model.failure, model.crashes = None, 0
+        model.failure, model.crashes, model.gpu_share = None, 0, 1.0
         resume_fetch(model)
         model.is_remote_stopped = False
         if not model.entry.is_remote:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from janagent.core.faults import Refusal
 from janagent.folder.entry import ModelEntry
-from janagent.folder.estimate import GB, Budget, Need, fitted, media_bytes
+from janagent.folder.estimate import GB, Budget, Fitted, fitted, media_bytes
 from janagent.folder.parameters import InitParameters
 
 __all__ = ["GB", "Budget", "Plan", "fit", "too_large"]
@@ -26,6 +26,7 @@ class Plan:
     ngl: int
     ram_bytes: int
     gpu_bytes: int = 0
+    """Of it on GPUs. Counted in `ram_bytes` too where they have no memory of their own."""
     warnings: tuple[str, ...] = field(default=())
 
 
@@ -37,7 +38,7 @@ def fit(entry: ModelEntry, init: InitParameters, *, key: str, budget: Budget) ->
     media = media_bytes(entry.projector)
     found = fitted(entry.size_bytes, entry.header, init, budget=budget, media=media)
     if not found.is_fitting:
-        raise too_large(entry, found.need, budget)
+        raise too_large(entry, found, budget)
     warnings: list[str] = []
     trained = entry.header.context_length if entry.header else None
     if trained and found.ctx_len > trained:
@@ -51,7 +52,7 @@ def fit(entry: ModelEntry, init: InitParameters, *, key: str, budget: Budget) ->
         ctx_len=found.ctx_len,
         n_parallel=found.n_parallel,
         ngl=found.ngl,
-        ram_bytes=found.need.ram,
+        ram_bytes=found.ram,
         gpu_bytes=found.need.gpu,
         warnings=tuple(warnings),
     )
@@ -62,10 +63,10 @@ def remote_plan(key: str, init: InitParameters) -> Plan:
     return Plan(key=key, init=init, ctx_len=0, n_parallel=0, ngl=0, ram_bytes=0)
 
 
-def too_large(entry: ModelEntry, wanted: Need, budget: Budget) -> Refusal:
+def too_large(entry: ModelEntry, found: Fitted, budget: Budget) -> Refusal:
     """The refusal of a model that cannot fit, with the figures and what can be done."""
     return Refusal(
         "insufficient_memory",
-        f"{entry.id} needs {wanted.ram / GB:.2f} GB ({wanted.words()}), but models may use {budget}; "
+        f"{entry.id} needs {found.ram / GB:.2f} GB ({found.need.words()}), but models may use {budget}; "
         "lower ctx_len or n_parallel in the manifest, take a smaller quantization, or raise memory_budget",
     )

@@ -5,7 +5,7 @@ Nobody outside `core` holds one of these; others see `ModelStatus`.
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -124,6 +124,8 @@ class Model:
     delete_waiters: list[int] = field(default_factory=list)
     failure: Failure | None = None
     crashes: int = 0
+    gpu_share: float = 1.0
+    """Of the GPU budget, what its layers may take: less after they did not fit although they should have."""
     fetch: Fetch | None = None
     fetch_failure: Failure | None = None
     fetch_tries: int = 0
@@ -216,6 +218,10 @@ class World:
         """Something happened to these: they are looked at, and may look different."""
         self.lively.update(model.key for model in models)
         self.touched.update(model.key for model in models)
+
+    def budget_of(self, model: Model) -> Budget:
+        """What `model` may use at most."""
+        return replace(self.budget, gpu_bytes=int(self.budget.gpu_bytes * model.gpu_share))
 
     @property
     def is_loading(self) -> bool:

@@ -135,7 +135,7 @@ class Steps:
             return  # what `admit` would say too, without the cost: thousands may have been dropped at once
         init, _ = effective(model, entry)
         try:
-            plan = fit(entry, init, key=key, budget=world.budget)
+            plan = fit(entry, init, key=key, budget=world.budget_of(model))
         except Refusal as refusal:
             self._cannot_fit(model, key, refusal, now)
             return
@@ -187,7 +187,7 @@ class Steps:
     def fits_now(self, model: Model) -> bool:
         """The settings the model should have fit the budget there is now."""
         try:
-            fit(model.entry, effective(model, model.entry)[0], key="", budget=self._world.budget)
+            fit(model.entry, effective(model, model.entry)[0], key="", budget=self._world.budget_of(model))
         except Refusal:
             return False
         return True

@@ -54,7 +54,10 @@ class Decoded(enum.Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class ContextOptions:
-    """Sizes of a context. `n_ctx` is tokens over all sequences, `n_batch` tokens in one decode call."""
+    """Sizes of a context. `n_ctx` is tokens over all sequences, `n_batch` tokens in one decode call.
+
+    `is_cache_on_gpu`: the cache of a layer that is on a GPU lies there too, else in main memory.
+    """
 
     n_ctx: int
     n_batch: int
@@ -64,6 +67,7 @@ class ContextOptions:
     kv_type: str | None = None
     embeddings: bool = False
     pooling_type: int = -1
+    is_cache_on_gpu: bool = True
 
 
 class Context:
@@ -348,6 +352,7 @@ def open_context(model: Model, options: ContextOptions) -> Context:
     # A part for each sequence in the chat context: see `table`. Embeddings share one, as they come and go.
     parameters.kv_unified = options.embeddings
     parameters.no_perf = True
+    parameters.offload_kqv = options.is_cache_on_gpu
     parameters.embeddings = options.embeddings
     parameters.pooling_type = options.pooling_type
     if options.flash_attn is not None:

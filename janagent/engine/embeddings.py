@@ -7,7 +7,7 @@ input whole and are pooled by llama.cpp. Must not know HTTP.
 
 import asyncio
 import collections
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import llama_cpp
 import numpy as np
@@ -19,8 +19,11 @@ from janagent.engine.work import QueueFull
 
 _N_SEQUENCES = 32
 """Inputs in one batch: short ones fill it only together."""
-_LOGITS_BYTES = 64 << 20
-"""llama.cpp keeps room for the logits of every token of a batch, also where a model has none."""
+_LOGITS_BYTES = 12 << 20
+"""llama.cpp computes and copies the logits of every token of a batch, which takes this twice; a batch of a
+hundred tokens is done as quickly as one of five hundred."""
+_UNUSED_LOGITS_BYTES = 32 << 20
+"""An encoder has none, but the room for the copy is taken all the same."""
 
 MEAN, CLS, LAST, RANK = (
     llama_cpp.LLAMA_POOLING_TYPE_MEAN,
@@ -80,7 +83,8 @@ class Embedder:
         self.pooling: int = int(pooling) if pooling.isdigit() and int(pooling) else MEAN
         self.limit = ctx_len if self._is_causal else min(ctx_len, model.n_ctx_train)
         self._is_pooled = self.pooling == RANK or not self._is_causal
-        self._affordable = max(64, min(512, _LOGITS_BYTES // (4 * model.n_vocab)))
+        affordable_bytes = _LOGITS_BYTES if has_memory else _UNUSED_LOGITS_BYTES
+        self._affordable = max(64, min(512, affordable_bytes // (4 * model.n_vocab)))
         self._context: Context | None = None
         self._waiting: collections.deque[Job] = collections.deque()
         self._running: dict[int, _Running] = {}
@@ -116,17 +120,19 @@ class Embedder:
     def _open(self) -> Context:
         if self._context is None:
             n_batch = min(self._affordable, self.limit) if self._is_causal else self.limit
-            self._context = open_context(
-                self._model,
-                ContextOptions(
-                    n_ctx=self.limit,
-                    n_batch=n_batch,
-                    n_seq_max=_N_SEQUENCES,
-                    n_threads=self._n_threads,
-                    embeddings=True,
-                    pooling_type=self.pooling if self._is_pooled else llama_cpp.LLAMA_POOLING_TYPE_NONE,
-                ),
+            options = ContextOptions(
+                n_ctx=self.limit,
+                n_batch=n_batch,
+                n_seq_max=_N_SEQUENCES,
+                n_threads=self._n_threads,
+                embeddings=True,
+                pooling_type=self.pooling if self._is_pooled else llama_cpp.LLAMA_POOLING_TYPE_NONE,
             )
+            try:
+                self._context = open_context(self._model, options)
+            except LoadError:
+                # On a GPU whose memory the chat context fills. Slower, but works.
+                self._context = open_context(self._model, replace(options, is_cache_on_gpu=False))
         return self._context
 
     def _admit(self, context: Context) -> None:

@@ -24,6 +24,8 @@ from janagent.slices import ask_for_usual_slices
 
 KEPT_BYTES = 256 << 20
 """Of embeddings; a picture for LLaVA 1.5 13B takes 12 MB. `folder.estimate` counts them in."""
+#: of files that wait for their turn
+_WAITING_BYTES = 256 << 20
 
 
 @dataclass(eq=False, slots=True)
@@ -31,14 +33,23 @@ class _Job:
     """One content that is being encoded, for however many requests."""
 
     future: "concurrent.futures.Future[Encoded]"
+    n_bytes: int
     n_waiting: int = 0
 
 
 class MediaEncoder:
     """Over one projector. `encode` is called on the loop."""
 
-    def __init__(self, projector: Projector, *, queue_limit: int, kept_bytes: int = KEPT_BYTES) -> None:
+    def __init__(
+        self,
+        projector: Projector,
+        *,
+        queue_limit: int,
+        kept_bytes: int = KEPT_BYTES,
+        waiting_bytes: int = _WAITING_BYTES,
+    ) -> None:
         self.projector = projector
+        self._waiting_limit = waiting_bytes
         self._queue_limit = queue_limit
         self._kept_limit = kept_bytes
         self._kept: collections.OrderedDict[bytes, Encoded] = collections.OrderedDict()
@@ -62,9 +73,12 @@ class MediaEncoder:
             return digest, kept
         job = self._underway.get(digest)
         if job is None:
-            if len(self._underway) > self._queue_limit:
+            waiting_bytes = len(data) + sum(other.n_bytes for other in self._underway.values())
+            if self._underway and (
+                len(self._underway) > self._queue_limit or waiting_bytes > self._waiting_limit
+            ):
                 raise QueueFull(retry_after_s=min(60, 1 + len(self._underway)))
-            job = _Job(self._thread.submit(self._encode, data, kind, param))
+            job = _Job(self._thread.submit(self._encode, data, kind, param), len(data))
             self._underway[digest] = job
         job.n_waiting += 1
         waiter = asyncio.wrap_future(job.future)

@@ -159,7 +159,8 @@ class Model:
 def load_model(path: str, *, n_gpu_layers: int, on_progress: Callable[[float], None]) -> Model:
     """Read the GGUF at `path` (part 1 of a split set loads the set). Raises LoadError.
 
-    `on_progress` gets a fraction from 0 to 1, often, from this thread.
+    Without layers on a GPU none is touched: llama.cpp would else open it and compute long prompts there, in
+    memory that nobody planned for. `on_progress` gets a fraction from 0 to 1, often, from this thread.
     """
 
     def progressed(fraction: float, _user_data: object) -> bool:
@@ -168,6 +169,9 @@ def load_model(path: str, *, n_gpu_layers: int, on_progress: Callable[[float], N
 
     parameters = llama_cpp.llama_model_default_params()
     parameters.n_gpu_layers = n_gpu_layers
+    no_devices = (ctypes.c_void_p * 1)(None)
+    if n_gpu_layers == 0:
+        parameters.devices = ctypes.cast(no_devices, ctypes.c_void_p)
     callback = llama_cpp.llama_progress_callback(progressed)
     parameters.progress_callback = callback
     handle = llama_cpp.llama_model_load_from_file(path.encode(), parameters)

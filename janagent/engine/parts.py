@@ -50,10 +50,11 @@ def _part(part: Any) -> str | Medium:
     if not isinstance(part, dict) or not isinstance(part.get("type"), str):
         raise ValueError("a content part must be an object with a type")
     match part["type"]:
-        case "text" | "input_text":
-            if not isinstance(part.get("text"), str):
-                raise ValueError("a text part must have a text")
-            return str(part["text"])
+        case "text" | "input_text" | "output_text" | "refusal" as kind:
+            field = "refusal" if kind == "refusal" else "text"
+            if not isinstance(part.get(field), str):
+                raise ValueError(f"a {kind} part must have a {field}")
+            return str(part[field])
         case "image_url" | "input_image":
             value = part.get("image_url")
             url = value.get("url") if isinstance(value, Mapping) else value

@@ -32,6 +32,8 @@ CHATML = (
 
 #: stands for a message's text when a template is asked how it wants it
 _PROBE = "the text of a message"
+#: what Hugging Face sets where a request has none; other templates take a name that is set for a list
+_UNSET = {"tools": None, "documents": None}
 
 
 class PromptError(Exception):
@@ -85,12 +87,20 @@ class Template:
         self.source = source
         self._template = template
         self._tokens = {"bos_token": bos, "eos_token": eos}
-        self._wants_parts = not self._shows(_PROBE) and self._shows([{"type": "text", "text": _PROBE}])
 
-    def _shows(self, content: Any) -> bool:
-        """Whether the text of a message written so is in the prompt."""
+    @functools.cached_property
+    def _way(self) -> tuple[Mapping[str, Any], bool]:
+        """What is passed for values that are not set, and whether contents have to be lists of parts."""
+        for unset, wants_parts in ((_UNSET, False), (_UNSET, True), ({}, False), ({}, True)):
+            if self._shows(unset, wants_parts):
+                return unset, wants_parts
+        return _UNSET, False
+
+    def _shows(self, unset: Mapping[str, Any], wants_parts: bool) -> bool:
+        """Whether the text of a message that is given so is in the prompt."""
+        content = [{"type": "text", "text": _PROBE}] if wants_parts else _PROBE
         try:
-            return _PROBE in self._render([{"role": "user", "content": content}], None)
+            return _PROBE in self._render([{"role": "user", "content": content}], unset)
         except PromptError:
             return False
 
@@ -99,19 +109,13 @@ class Template:
 
         Contents are strings; a template that only takes lists of parts gets them as such.
         """
-        if self._wants_parts:
+        unset, wants_parts = self._way
+        if wants_parts:
             messages = [{**m, "content": [{"type": "text", "text": m["content"]}]} for m in messages]
-        return self._render(messages, extra)
+        return self._render(messages, {**unset, **(extra or {})})
 
-    def _render(self, messages: Sequence[Message], extra: Mapping[str, Any] | None) -> str:
-        values: dict[str, Any] = {
-            "messages": messages,
-            "tools": None,
-            "documents": None,
-            **self._tokens,
-            "add_generation_prompt": True,
-            **(extra or {}),
-        }
+    def _render(self, messages: Sequence[Message], values: Mapping[str, Any]) -> str:
+        values = {"messages": messages, **self._tokens, "add_generation_prompt": True, **values}
         try:
             return self._template.render(values)
         except jinja2.TemplateError as error:
@@ -127,7 +131,7 @@ class Template:
 
         def render(messages: Sequence[Message], tools: Sequence[Any] | None) -> str | None:
             try:
-                return self.render(messages, extra={"tools": tools})
+                return self.render(messages, extra={} if tools is None else {"tools": tools})
             except PromptError:
                 return None
 

@@ -18,7 +18,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Protocol
 
 from janagent.engine.batch import MIN_CHUNK, Filled, chunk_size, fill
 from janagent.engine.context import Context, Decoded
@@ -28,7 +27,7 @@ from janagent.engine.retained import Retained
 from janagent.engine.sampling import ShapeLost, chances
 from janagent.engine.slots import Slot
 from janagent.engine.table import SlotTable
-from janagent.engine.work import Finish, Generation, Progress, QueueFull, Request, TokenReport
+from janagent.engine.work import Finish, Generation, Progress, QueueFull, Request, SideWork, TokenReport
 from janagent.slices import ask_for_usual_slices
 
 log = logging.getLogger(__name__)
@@ -44,18 +43,6 @@ _PACE_S = 0.01
 _STAND_BACK_S = 0.001
 
 Update = tuple[Generation, Progress]
-
-
-class SideWork(Protocol):
-    """Other work for llama.cpp that takes turns with the chat steps: embeddings."""
-
-    def has_work(self) -> bool:
-        """Whether `step` would do anything."""
-        ...
-
-    def step(self) -> int:
-        """Do a bounded piece of work; returns the number of prompt tokens it took."""
-        ...
 
 
 class Scheduler:
@@ -118,7 +105,9 @@ class Scheduler:
         """Queue the answers of one request. Raises QueueFull."""
         request = Request(generations=generations, since_s=time.monotonic())
         with self._changed:
-            free = self._slots.n_free - (self._arriving is not None)
+            free = self._slots.n_free
+            if self._arriving is not None and self._arriving not in self._slots.generations:
+                free -= 1
             ahead = sum(len(other.generations) - other.n_admitted for other in self._waiting)
             # Those that the free slots will take at the next step do not count as waiting.
             if ahead >= free and len(self._waiting) - free >= self._queue_limit:
@@ -215,24 +204,26 @@ class Scheduler:
         """(1) Free the slots of cancelled answers, then fill free slots from the waiting line."""
         for slot in self._slots.cancelled():
             self._release(slot)
-        while self._slots.n_free and self._next_in_line() and self._arriving is not None:
+        while self._slots.n_free and (arriving := self._next_in_line()) is not None:
             # Not under the lock: this may copy for long, and the loop must not stand still for it.
-            self._slots.occupy(self._arriving)
-            self.prompt_tokens += self._arriving.prompt.size
+            # On a GPU some tokens more cost less than the step that waiting for them takes.
+            least_wait = (self._costs.seconds(1, 0) or 0.0) / self._prefill_token_s
+            self._slots.occupy(arriving, least_wait=least_wait)
+            self.prompt_tokens += arriving.prompt.size
             self._arriving = None
 
-    def _next_in_line(self) -> bool:
+    def _next_in_line(self) -> Generation | None:
         """Take the next answer out of the waiting line, if there is one."""
         with self._changed:
             if not self._waiting:
-                return False
+                return None
             request = self._waiting.popleft()
             self._arriving = request.generations[request.n_admitted]
             request.n_admitted += 1
             if request.n_admitted < len(request.generations):
                 # Behind the others: a request for many answers takes its turn for each of them.
                 self._waiting.append(request)
-            return True
+            return self._arriving
 
     def _release(self, slot: Slot) -> None:
         self._answer_s += 0.2 * (self._slots.release(slot) - self._answer_s)
@@ -271,12 +262,15 @@ class Scheduler:
         """What steps take, for the size of prompt chunks and of drafts."""
         n_prefill, n_answers, n_draft = filled
         if n_prefill >= MIN_CHUNK:
-            per_token_s = took_s / self._context.n_tokens
-            self._prefill_token_s += 0.3 * (per_token_s - self._prefill_token_s)
+            self._learn_pace(self._context.n_tokens, took_s)
         elif n_draft:
             self._costs.drafted(n_answers, n_draft, took_s)
         elif not n_prefill:
             self._costs.plain(n_answers, took_s)
+
+    def _learn_pace(self, n_tokens: int, took_s: float) -> None:
+        if n_tokens >= MIN_CHUNK:
+            self._prefill_token_s += 0.3 * (took_s / n_tokens - self._prefill_token_s)
 
     def _feed_medium(self, active: list[Slot]) -> Decoded:
         """(2) Embeddings cannot share a batch with tokens."""
@@ -284,10 +278,11 @@ class Scheduler:
             return Decoded.OK
         self._flush()
         self.steps += 1
-        is_alone = all(other.n_prefill for other in active)
-        return prefill_medium(
-            self._context, slot, at_most=chunk_size(self._prefill_token_s, is_alone=is_alone)
-        )
+        started_s, n_past = time.perf_counter(), slot.n_past
+        at_most = chunk_size(self._prefill_token_s, is_alone=all(other.n_prefill for other in active))
+        result = prefill_medium(self._context, slot, at_most=at_most)
+        self._learn_pace(slot.n_past - n_past, time.perf_counter() - started_s)
+        return result
 
     def _recover(self, result: Decoded, active: list[Slot]) -> None:
         """(3) gone wrong. Each slot has room for a whole conversation, so a lack of it is nothing to expect;

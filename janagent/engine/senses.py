@@ -88,6 +88,7 @@ def open_senses(
                 log=engine_log,
             )
         except LoadError as error:
-            lack = f"the projector cannot be used: {engine_log.last_errors() or error}"
+            reason = engine_log.last_errors() or str(error)
+            lack = f"the projector cannot be used: {reason[:500]}"
             log.warning("%s", lack)
     return Senses(projector, spec=spec, largest_run=largest_run, lack=lack)

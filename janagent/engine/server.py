@@ -24,7 +24,8 @@ from janagent.engine.tokenizing import each, prompt_tokens
 from janagent.engine.tools import toolbox_of
 from janagent.engine.vectors import Vectors
 
-_MAX_BODY_BYTES = 64 << 20
+#: none: the daemon has one (max_body_bytes), which a person may set to what pictures need
+_MAX_BODY_BYTES = 0
 
 
 class Server:

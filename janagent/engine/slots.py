@@ -159,6 +159,7 @@ def choose_slot(
     *,
     may_reuse: bool,
     may_share: bool = True,
+    least_wait: float = 0,
     keepable: Callable[[Slot, int], int] = lambda _slot, n_tokens: n_tokens,
 ) -> Choice:
     """The free slot to use, at least one of which there is, and what of the cache to begin with.
@@ -167,6 +168,7 @@ def choose_slot(
 
     1. Without reuse: the slot unused for longest, from nothing.
     2. The longest common beginning wins. If a free slot holds it, and little else, that slot goes on.
+       What another slot is still to prefill counts from `least_wait` tokens on: to wait takes a step more.
     3. Else it is copied into the free slot unused for longest, so that a shared system prompt does not wipe
        out somebody's long conversation; unless that slot has nearly as much of it itself, or nothing can be
        shared (not `may_share`).
@@ -177,15 +179,16 @@ def choose_slot(
     if not may_reuse:
         return Choice(oldest, 0)
 
-    def share(slot: Slot) -> int:
-        shared = shared_prefix(slot, prompt)
-        return shared if shared > slot.n_past else keepable(slot, shared)
+    def shared_of(slot: Slot) -> int:
+        there, coming = common_prefix(slot, prompt), shared_prefix(slot, prompt)
+        is_coming = coming > there and coming - there >= least_wait
+        return coming if is_coming else keepable(slot, there)
 
     best = max(
         (slot for slot in (slots if may_share else free) if slot.source is None),
-        key=lambda slot: (share(slot), slot.generation is None, -slot.last_used),
+        key=lambda slot: (shared_of(slot), slot.generation is None, -slot.last_used),
     )
-    shared = share(best)
+    shared = shared_of(best)
     if best.generation is None and (shared * 2 >= best.n_past or best is oldest):
         return Choice(best, shared)
     keep = keepable(oldest, common_prefix(oldest, prompt))

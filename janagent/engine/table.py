@@ -69,8 +69,9 @@ class SlotTable:
         """How many slots have no answer."""
         return sum(slot.generation is None for slot in self._slots)
 
-    def occupy(self, generation: Generation) -> None:
-        """Give a free slot to `generation`."""
+    def occupy(self, generation: Generation, *, least_wait: float = 0) -> None:
+        """Give a free slot to `generation`, which waits for no fewer than `least_wait` tokens that another is
+        computing."""
         # A seed asks for the same answer again; a reused cache computes the prompt in other batches, which
         # llama.cpp does not promise to be bit-equal.
         may_reuse = generation.sampling.seed is None
@@ -80,6 +81,7 @@ class SlotTable:
             generation.prompt,
             may_reuse=may_reuse,
             may_share=self._context.can_cut,
+            least_wait=least_wait,
             keepable=lambda slot, keep: self._keepable(slot, generation, keep),
         )
         match = self._better(generation.prompt, max(keep, n_shared)) if may_reuse else None

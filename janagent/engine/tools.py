@@ -137,8 +137,12 @@ def _parameters(schema: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def embedded(schema: Mapping[str, Any], *, name: str) -> Mapping[str, Any]:
-    """A schema as a part of a larger one: with an id of its own its references stay within it."""
-    return {"$id": f"urn:part:{quote(name, safe='')}", **schema}
+    """A schema as a part of a larger one: with an id of its own its references stay within it.
+
+    In JSON schema's older drafts an id beside a reference counts for nothing.
+    """
+    kept = {key: value for key, value in schema.items() if key != "$schema" or "$ref" not in schema}
+    return {"$id": f"urn:part:{quote(name, safe='')}", **kept}
 
 
 def _wrong(param: str, words: str) -> RequestError:

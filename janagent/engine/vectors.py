@@ -6,12 +6,11 @@ Knows HTTP and OpenAI's shape, not llama.cpp.
 import asyncio
 import base64
 from collections.abc import Callable
-from typing import Any
 
 from aiohttp import web
 
 from janagent.engine.answers import compact
-from janagent.engine.embeddings import RANK, Embedder, EmbeddingError, Job, normalised
+from janagent.engine.embeddings import RANK, Embedder, EmbeddingError, Job, Vector, normalised
 from janagent.engine.faults import RequestError, engine_lost
 from janagent.engine.model import Model, Tokens
 from janagent.engine.replies import clean, queue_full
@@ -50,7 +49,7 @@ class Vectors:
         inputs = await self._inputs(body, limit=embedder.limit)
         job = await computed(embedder, inputs, wake=self._wake)
         # Thousands of vectors are megabytes of digits; they are written beside the loop.
-        data = await asyncio.to_thread(lambda: compact(_shown(body, job)).encode())
+        data = await asyncio.to_thread(_shown, body, job)
         return web.Response(body=data, content_type="application/json")
 
     async def _inputs(self, body: EmbeddingBody, *, limit: int) -> list[Tokens]:
@@ -91,20 +90,24 @@ async def computed(embedder: Embedder, inputs: list[Tokens], *, wake: Callable[[
     return job
 
 
-def _shown(body: EmbeddingBody, job: Job) -> dict[str, Any]:
-    data = []
+def _shown(body: EmbeddingBody, job: Job) -> bytearray:
+    """The answer, written vector by vector: as numbers of Python all would take many times the room."""
+    n_tokens = sum(tokens.size for tokens in job.inputs)
+    usage = {"prompt_tokens": n_tokens, "total_tokens": n_tokens}
+    rest = compact({"model": clean(body.model), "usage": usage}).removeprefix("{").encode()
+    text = bytearray(b'{"object":"list","data":[')
     for index in range(len(job.inputs)):
-        vector = job.vectors[index]
+        vector = job.vectors.pop(index)
         if body.dimensions is not None and body.dimensions < vector.size:
             vector = normalised(vector, dimensions=body.dimensions)
-        shown: Any = vector.tolist()
-        if body.encoding_format == "base64":
-            shown = base64.b64encode(vector.astype("<f4").tobytes()).decode()
-        data.append({"object": "embedding", "index": index, "embedding": shown})
-    n_tokens = sum(tokens.size for tokens in job.inputs)
-    return {
-        "object": "list",
-        "data": data,
-        "model": clean(body.model),
-        "usage": {"prompt_tokens": n_tokens, "total_tokens": n_tokens},
-    }
+        text += b'%s{"object":"embedding","index":%d,"embedding":' % (b"," if index else b"", index)
+        text += _written(vector, body.encoding_format) + b"}"
+    text += b"]," + rest
+    return text
+
+
+def _written(vector: Vector, encoding_format: str | None) -> bytes:
+    if encoding_format == "base64":
+        return b'"' + base64.b64encode(vector.astype("<f4").tobytes()) + b'"'
+    # Nine digits give back the very float32; Python would write the seventeen of a float64.
+    return b"[" + (b",".join([b"%.9g"] * vector.size)) % tuple(vector.tolist()) + b"]"

@@ -80,19 +80,53 @@ class ShapeMaker:
                     words = f"tool_choice: a call cannot be forced beside {param}"
                     raise RequestError(words, param="tool_choice", code="invalid_value")
                 schema, param = forced, "tools"
-            elif schema is not None and instead:
-                schema = {"anyOf": [embedded(schema, name="answer"), *instead]}
+            if self._shapes is None:
+                self._shapes = shapes.Shapes(self._model)
+            if schema is not None and forced is None and instead:
+                return self._either(schema, instead)
             if schema is not None:
                 grammar = shapes.json_shape(schema)
             elif grammar:
                 grammar = shapes.gbnf_shape(grammar)
             if grammar:
-                if self._shapes is None:
-                    self._shapes = shapes.Shapes(self._model)
                 self._shapes.compile(grammar)
         except shapes.ShapeError as error:
-            raise RequestError(f"{param}: {error}", param=param, code="invalid_value") from error
+            where = param if forced is None else f"{param}: {self._faulty(forced)}"
+            raise RequestError(f"{where}: {error}", param=param, code="invalid_value") from error
         return grammar
+
+    def _either(self, schema: Mapping[str, Any], calls: Sequence[Mapping[str, Any]]) -> str:
+        """The grammar of an answer that is what it should be or a call; what a call holds matters less."""
+        from janagent.engine import shapes
+
+        assert self._shapes is not None
+        whole = embedded(schema, name="answer")
+        grammar = shapes.json_shape({"anyOf": [whole, *calls]})
+        try:
+            self._shapes.compile(grammar)
+        except shapes.ShapeError:
+            grammar = shapes.json_shape({"anyOf": [whole, *map(_loosened, calls)]})
+            self._shapes.compile(grammar)
+        return grammar
+
+    def _faulty(self, forced: Mapping[str, Any]) -> str:
+        """The name of the function whose schema makes that of all calls fail."""
+        from janagent.engine import shapes
+
+        assert self._shapes is not None
+        for call in forced["items"]["anyOf"]:
+            try:
+                self._shapes.compile(shapes.json_shape(call))
+            except shapes.ShapeError:
+                return str(call["properties"]["name"]["const"])
+        return "the functions together"
+
+
+def _loosened(call: Mapping[str, Any]) -> Mapping[str, Any]:
+    properties = {
+        name: part if "const" in part else {"type": "object"} for name, part in call["properties"].items()
+    }
+    return {**call, "properties": properties}
 
 
 def _wished(body: SamplingBody) -> tuple[Mapping[str, Any] | None, str, str]:

@@ -17,7 +17,8 @@ from aiohttp import web
 from janagent import aio
 from janagent.children import facts
 from janagent.children.lifeline import StatusPipe
-from janagent.children.wire import EngineSpec, ExitCode, Failed, Loading, Ready, Stats
+from janagent.children.wire import EngineSpec, ExitCode, Failed, GpuMemory, Loading, Ready, Stats
+from janagent.engine import devices
 from janagent.engine.adapters import AdapterError, load_adapters
 from janagent.engine.chats import Shift
 from janagent.engine.context import Context, ContextOptions, open_context
@@ -40,6 +41,7 @@ log = logging.getLogger(__name__)
 
 _PROGRESS_EVERY_S = 0.2
 _STATS_EVERY_S = 1.0
+_GPU_MEMORY_EVERY_S = 5.0
 _N_BATCH = 512
 #: llama.cpp counts positions in 32 bits and pads the cache upwards
 _MAX_CTX = (1 << 31) - (1 << 16)
@@ -57,7 +59,7 @@ def run(spec: EngineSpec, status: StatusPipe) -> int:
     ask_for_short_slices()
     engine_log = EngineLog()
     engine_log.install()
-    engine_log.on_abort(_last_words(status))
+    engine_log.on_abort(_last_words(spec, status, engine_log))
     return aio.run(_Worker(spec, status, engine_log).run())
 
 
@@ -77,15 +79,20 @@ def _spare_bytes() -> int:
     return facts.measure().available_bytes - facts.SPARED_BYTES
 
 
-def _last_words(status: StatusPipe) -> Callable[[str], None]:
+def _last_words(spec: EngineSpec, status: StatusPipe, engine_log: EngineLog) -> Callable[[str], None]:
     """While loading, a ggml abort is a model that cannot be loaded; later it is a crash."""
 
     def tell(reason: str) -> None:
-        status.send(Failed(message=reason))
+        is_short = not status.is_ready and _is_short_of_gpu(spec, f"{reason}; {engine_log.last_errors()}")
+        status.send(Failed(message=reason, is_short_of_gpu=is_short))
         if not status.is_ready:
             os._exit(ExitCode.LOAD_FAILED)
 
     return tell
+
+
+def _is_short_of_gpu(spec: EngineSpec, words: str) -> bool:
+    return spec.ngl > 0 and devices.is_lack_of_memory(words)
 
 
 class _Worker:
@@ -94,6 +101,7 @@ class _Worker:
         self._status = status
         self._log = engine_log
         self._stopped: asyncio.Future[int] | None = None
+        self._gpu_free_bytes: list[int] = []
 
     async def run(self) -> int:
         spec = self._spec
@@ -105,7 +113,9 @@ class _Worker:
         except LoadError as error:
             words = [str(error)] if isinstance(error, AdapterError) else []
             words += [self._log.last_errors()]
-            self._status.send(Failed(message=(": ".join(filter(None, words)) or str(error))[:2000]))
+            told = ": ".join(filter(None, words)) or str(error)
+            is_short = isinstance(error, devices.TooLittleFree) or _is_short_of_gpu(spec, told)
+            self._status.send(Failed(message=told[:2000], is_short_of_gpu=is_short))
             return ExitCode.LOAD_FAILED
         retained = Retained(spec.prompt_cache_bytes, window=context.window, spare_bytes=_spare_bytes)
         scheduler = Scheduler(
@@ -132,6 +142,8 @@ class _Worker:
         self._status.is_ready = True
         self._status.send(Ready(ctx_len=spec.ctx_len, n_parallel=spec.n_parallel, warnings=warnings))
         aio.create_task(self._report(scheduler, retained), name="stats")
+        if spec.ngl:
+            aio.create_task(self._report_gpus(), name="GPU memory")
         return await self._stopped
 
     def _load(self) -> tuple[Model, Context, Senses]:
@@ -151,6 +163,7 @@ class _Worker:
                 f"ctx_len {spec.ctx_len} times n_parallel {spec.n_parallel} is more than {_MAX_CTX}"
             )
         llama_cpp.llama_backend_init()
+        self._look_at_gpus()
         model = load_model(spec.model_path, n_gpu_layers=spec.ngl, on_progress=progressed)
         if model.is_encoder_decoder:
             raise LoadError("encoder-decoder models are not supported")
@@ -175,6 +188,30 @@ class _Worker:
         )
         self._status.send(Loading(progress=1.0))
         return model, context, senses
+
+    def _look_at_gpus(self) -> None:
+        """Tell what is free before any of it is taken. Raises TooLittleFree."""
+        if not self._spec.ngl:
+            return
+        free = [gpu.free_bytes for gpu in devices.gpus()]
+        self._gpu_free_bytes = free
+        self._status.send(GpuMemory(free_bytes=tuple(free)))
+        if sum(free) < self._spec.gpu_bytes:
+            raise devices.TooLittleFree(
+                f"{self._spec.ngl} layers need {self._spec.gpu_bytes / 1e9:.1f} GB of GPU memory, "
+                f"of which {sum(free) / 1e9:.1f} GB are free"
+            )
+
+    async def _report_gpus(self) -> None:
+        held_bytes = None
+        while True:
+            free = [gpu.free_bytes for gpu in await asyncio.to_thread(devices.gpus)]
+            if held_bytes is None:  # not later: then what others take counts too
+                held_bytes = devices.taken_bytes(
+                    self._gpu_free_bytes, free, planned_bytes=self._spec.gpu_bytes
+                )
+            self._status.send(GpuMemory(free_bytes=tuple(free), held_bytes=held_bytes))
+            await asyncio.sleep(_GPU_MEMORY_EVERY_S)
 
     def _n_threads(self) -> int:
         return self._spec.n_threads or usable_cores()

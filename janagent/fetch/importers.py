@@ -221,7 +221,7 @@ def _terms(spec: FetchSpec, files: Sequence[RemoteFile], header: Header | None) 
     init = InitParameters.model_validate(said)
     along = projector(files)
     projector_bytes = (along.size_bytes or 0) if along is not None else 0
-    return Terms(Budget(spec.ram_bytes, spec.gpu_bytes), init, header, projector_bytes)
+    return Terms(Budget(spec.ram_bytes, spec.gpu_bytes, spec.is_gpu_in_ram), init, header, projector_bytes)
 
 
 def _with_projector(chosen: tuple[RemoteFile, ...], files: Sequence[RemoteFile], note: str) -> Plan:

@@ -2,8 +2,12 @@
 
 The estimate follows llama.cpp's own sizes: the KV cache holds, per token and layer, `head_count_kv` keys of
 `key_length` and values of `value_length` elements; the compute buffer is dominated by one batch of logits
-and of the widest activations. It errs on the high side, because a worker killed for memory is worse than a
-model that has to wait.
+and of the widest activations, and without flash attention by the scores of one batch against the whole
+context. It errs on the high side, because a worker killed for memory is worse than a model that has to wait.
+
+Of `ngl` layers on GPUs llama.cpp counts from the output downwards: the first is the output matrix, the others
+blocks with their part of the cache. The embedding matrix stays in main memory; where the model has no output
+matrix of its own, the GPU gets a copy of it.
 
 It lies here because three ask the same question: the daemon before a load (`core.memory`), the catalog among
 several quantizations (`quantization`), and a fetch before it takes one.
@@ -22,6 +26,10 @@ UBATCH = 512
 """Tokens llama.cpp computes at once at most, by default; its compute buffers are sized for it."""
 WORKER_BYTES = 90_000_000
 """A worker process without a model: interpreter, llama_cpp, aiohttp."""
+WORKER_GPU_BYTES = 600_000_000
+"""What a worker takes of a GPU besides: the driver's context, the libraries' workspace."""
+WORKER_RAM_FOR_GPU_BYTES = 650_000_000
+"""What the driver and its libraries add to such a worker in main memory."""
 MEDIA_BYTES = 256 << 20
 """Embeddings of pictures and sounds that a worker with a projector remembers at most."""
 
@@ -35,6 +43,9 @@ KV_ELEMENT_BYTES = {
     "q4_1": 20 / 32,
     "q4_0": 18 / 32,
 }
+
+_UNPACKED = KV_ELEMENT_BYTES.keys() - {"f32", "f16", "bf16"}
+"""Caches of these formats a GPU turns into f16, a layer at a time, before it computes with them."""
 
 _COMMON = (
     (2e9, (16, 2048, 32, 8)),
@@ -54,11 +65,19 @@ class Budget:
 
     ram_bytes: int
     gpu_bytes: int = 0
+    """On all GPUs together."""
+    is_gpu_in_ram: bool = False
+    """The GPUs have no memory of their own: what lies there counts as main memory too."""
+
+    @property
+    def total_bytes(self) -> int:
+        """Main memory and that of GPUs which have their own."""
+        return self.ram_bytes + (0 if self.is_gpu_in_ram else self.gpu_bytes)
 
     def __str__(self) -> str:
-        return f"{self.ram_bytes / GB:.1f} GB" + (
-            f" + {self.gpu_bytes / GB:.1f} GB GPU" * bool(self.gpu_bytes)
-        )
+        gpu = f"{self.gpu_bytes / GB:.1f} GB" if self.gpu_bytes else ""
+        tail = f", {gpu} of it for the GPU" if self.is_gpu_in_ram else f" + {gpu} GPU"
+        return f"{self.ram_bytes / GB:.1f} GB" + (tail if gpu else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,31 +86,29 @@ class Need:
 
     weights: int
     kv: int
-    compute: int
-    layers_on_gpu: float
-    """Share of the layers, 0 to 1."""
+    buffers: int
+    """Everything else: compute buffers, the process itself, the GPU's driver."""
+    gpu: int = 0
+    """Of all this, on the GPUs together."""
     media: int = 0
     """What a projector takes beyond its weights."""
 
     @property
-    def gpu(self) -> int:
-        """On the GPUs together."""
-        return int(
-            (self.weights + self.kv) * self.layers_on_gpu + (self.compute if self.layers_on_gpu else 0)
-        )
+    def total(self) -> int:
+        """Wherever it lies."""
+        return self.weights + self.kv + self.buffers + self.media
 
     @property
     def ram(self) -> int:
-        """In main memory."""
-        on_cpu = (self.weights + self.kv) * (1 - self.layers_on_gpu)
-        return int(on_cpu + (0 if self.layers_on_gpu >= 1 else self.compute) + self.media + WORKER_BYTES)
+        """In main memory, where GPUs have their own."""
+        return self.total - self.gpu
 
     def words(self) -> str:
         """The parts, for a person."""
         pictures = f", pictures {self.media / GB:.2f} GB" if self.media else ""
         return (
             f"weights {self.weights / GB:.2f} GB, KV cache {self.kv / GB:.2f} GB, "
-            f"buffers {(self.compute + WORKER_BYTES) / GB:.2f} GB{pictures}"
+            f"buffers {self.buffers / GB:.2f} GB{pictures}"
         )
 
 
@@ -105,6 +122,8 @@ class Fitted:
     layers: int
     """As `ngl` counts them: the output layer too."""
     need: Need
+    ram: int
+    """What it takes of the budget's main memory."""
     is_fitting: bool
 
 
@@ -150,21 +169,40 @@ def need(
 ) -> Need:
     """The estimate for one choice of settings; `weights` are bytes, projector and adapters included."""
     if header is None:
-        return Need(weights=weights, kv=0, compute=0, layers_on_gpu=0, media=media)
+        return Need(weights=weights, kv=0, buffers=WORKER_BYTES, media=media)
+    kv = int(kv_bytes_per_token(header, init.kv_type) * ctx_len * n_parallel)
+    compute = _compute_bytes(header, init, ctx_len=ctx_len)
+    layers = layers_of(header)
+    ngl = min(ngl, layers)
+    if ngl <= 0:
+        return Need(weights=weights, kv=kv, buffers=compute + WORKER_BYTES, media=media)
+    share = (ngl - 1) / max(layers - 1, 1)
+    output = header.output_bytes or header.embedding_bytes
+    blocks = max(weights - header.embedding_bytes - header.output_bytes, 0)
+    is_copied = not header.output_bytes
+    on_gpu = compute + WORKER_GPU_BYTES
+    if init.kv_type in _UNPACKED:
+        on_gpu += int(kv_bytes_per_token(header, "f16") * ctx_len * n_parallel) // max(layers - 1, 1)
+    buffers = on_gpu + WORKER_BYTES + WORKER_RAM_FOR_GPU_BYTES
+    return Need(
+        weights=weights + (output if is_copied else 0),
+        kv=kv,
+        # Some of the computing is left to the processor unless all layers are on the GPU.
+        buffers=buffers + (compute if ngl < layers else 0),
+        gpu=int(output + (blocks + kv) * share) + on_gpu,
+        media=media,
+    )
+
+
+def _compute_bytes(header: Header, init: InitParameters, *, ctx_len: int) -> int:
+    """Buffers for the intermediate results of one batch."""
     batch = min(init.n_batch or UBATCH, UBATCH)
     if header.is_encoder:  # computes a text whole, with a mask of each token for each
         batch = min(ctx_len, header.context_length or ctx_len)
     width = max(header.embedding_length or 0, 1)
-    compute = batch * 4 * ((header.vocab_size or 0) + 12 * width) + 16_000_000
-    compute += 4 * batch * batch if header.is_encoder else 0
-    layers = layers_of(header)
-    return Need(
-        weights=weights,
-        kv=int(kv_bytes_per_token(header, init.kv_type) * ctx_len * n_parallel),
-        compute=compute,
-        layers_on_gpu=min(ngl, layers) / layers,
-        media=media,
-    )
+    scores = ctx_len * (header.head_count or 1) if init.flash_attn is False else 0
+    mask = batch if header.is_encoder else 0
+    return batch * 4 * ((header.vocab_size or 0) + 12 * width + scores + mask) + 16_000_000
 
 
 def fitted(
@@ -181,14 +219,16 @@ def fitted(
     def needed() -> Need:
         return need(weights, header, init, ctx_len=ctx_len, n_parallel=n_parallel, ngl=ngl, media=media)
 
+    def ram() -> int:
+        return needed().total if budget.is_gpu_in_ram else needed().ram
+
     while ngl > 0 and needed().gpu > budget.gpu_bytes:
         ngl -= 1
-    while init.n_parallel is None and n_parallel > 1 and needed().ram > budget.ram_bytes:
+    while init.n_parallel is None and n_parallel > 1 and ram() > budget.ram_bytes:
         n_parallel //= 2
-    while init.ctx_len is None and ctx_len > SMALLEST_FITTED_CTX_LEN and needed().ram > budget.ram_bytes:
+    while init.ctx_len is None and ctx_len > SMALLEST_FITTED_CTX_LEN and ram() > budget.ram_bytes:
         ctx_len = max(ctx_len // 2, SMALLEST_FITTED_CTX_LEN)
-    found = needed()
-    return Fitted(ctx_len, n_parallel, ngl, layers, found, found.ram <= budget.ram_bytes)
+    return Fitted(ctx_len, n_parallel, ngl, layers, needed(), ram(), ram() <= budget.ram_bytes)
 
 
 def common_header(parameter_count: float) -> Header:

@@ -81,6 +81,10 @@ class Header:
     vocab_size: int | None = None
     parameter_count: int = 0
     """Elements of all tensors of this file."""
+    embedding_bytes: int = 0
+    """Of the matrix that turns tokens into numbers; 0 when this file has none, as later parts of a set."""
+    output_bytes: int = 0
+    """Of the one that turns numbers into tokens; 0 where the embedding matrix serves for it too."""
     expert_count: int | None = None
     expert_used_count: int | None = None
     pooling_type: int | None = None
@@ -231,6 +235,8 @@ def _header(contents: Contents) -> Header:
         sliding_window=_count(fields, prefix + "attention.sliding_window"),
         vocab_size=_count(fields, prefix + "vocab_size") or _count(fields, "tokenizer.ggml.tokens#"),
         parameter_count=table.elements,
+        embedding_bytes=table.sizes.get("token_embd.weight", 0),
+        output_bytes=table.sizes.get("output.weight", 0),
         expert_count=_count(fields, prefix + "expert_count"),
         expert_used_count=_count(fields, prefix + "expert_used_count"),
         pooling_type=_number(fields, prefix + "pooling_type"),

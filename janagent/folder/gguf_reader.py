@@ -24,6 +24,7 @@ _MAX_FILE_BYTES = 1 << 50
 _KEPT_STRING_BYTES = 1024
 _KEPT_ARRAY = 4096
 _LONGEST_KEPT_KEY = 128
+_TOKEN_MATRICES = (b"token_embd.weight", b"output.weight")
 """Limits far above every real model (the largest vocabularies have half a million strings, models that were
 never merged some 50,000 tensors), so that a hostile header costs at most about a second."""
 
@@ -138,6 +139,8 @@ class Table:
     elements: int = 0
     bytes_by_type: dict[str, int] = field(default_factory=dict)
     projections: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+    """Bytes of the matrices for tokens, by name."""
     has_classifier: bool = False
     """A tensor of a classifier head, which turns the state of a text into scores."""
     unknown_types: set[int] = field(default_factory=set)
@@ -278,6 +281,8 @@ def _read_tensors(source: _Source, count: int, alignment: int) -> Table:
                 raise Corrupt(f"has a tensor that does not fit its number format {type_name}")
             length = elements // block * block_bytes
             table.bytes_by_type[type_name] = table.bytes_by_type.get(type_name, 0) + length
+            if name in _TOKEN_MATRICES:
+                table.sizes[name.decode()] = length
         table.end = max(table.end, offset + length)
         if table.end > _MAX_FILE_BYTES:
             raise Corrupt("claims a tensor larger than any disk")

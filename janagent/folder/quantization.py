@@ -114,7 +114,7 @@ def _is_on_gpu(found: Fitted) -> bool:
 
 
 def _total(found: Fitted) -> str:
-    return f"{(found.need.ram + found.need.gpu) / GB:.1f} GB with {found.n_parallel} x {found.ctx_len} tokens"
+    return f"{found.need.total / GB:.1f} GB with {found.n_parallel} x {found.ctx_len} tokens"
 
 
 def _parameters(choices: Sequence[Sized]) -> float:

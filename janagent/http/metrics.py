@@ -5,8 +5,9 @@ looking never wakes a model. Neighbours: `app` counts requests, `proxy` first by
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from janagent import __version__
 from janagent.core.status import State
@@ -88,6 +89,15 @@ def _models(runtime: Runtime) -> Iterable[str]:
         ("memory_budget_bytes", "Memory that engines may use"),
     ):
         yield from _family(f"janagent_{name}", "gauge", told, [({}, machine[name])])
+    yield from gpu_lines(machine.get("gpus", ()))
+
+
+def gpu_lines(gpus: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+    """Total and free memory of each GPU, by its number and name; nothing without any."""
+    for name, told in (("total_bytes", "Memory of the GPU"), ("free_bytes", "What nobody holds of it")):
+        samples = [({"gpu": str(at), "name": gpu["name"]}, gpu[name]) for at, gpu in enumerate(gpus)]
+        if samples:
+            yield from _family(f"janagent_gpu_memory_{name}", "gauge", told, samples)
 
 
 def _engines(runtime: Runtime) -> Iterable[str]:

@@ -26,15 +26,20 @@ def manager(part: Part) -> Linux | Mac:
 
 
 def install(
-    parts: Sequence[Part], known: Facts, *, start: Sequence[Part] = (), is_dry_run: bool = False
+    parts: Sequence[Part],
+    known: Facts,
+    *,
+    start: Sequence[Part] = (),
+    is_dry_run: bool = False,
+    report: Report | None = None,
 ) -> Report:
     """Write the files of `parts`, to start with the session or the machine; those of `start` start now.
 
-    Raises ServiceError, OSError.
-
-    Whatever is as it should be is left alone, so a second time changes nothing.
+    Whatever is as it should be is left alone, so a second time changes nothing. Raises ServiceError, OSError;
+    a `report` that is given tells what was done until then.
     """
-    report, wanted = Report(), {part: _files(part, known) for part in parts}
+    report = Report() if report is None else report
+    wanted = {part: _files(part, known) for part in parts}
     for part in parts:
         if words := manager(part).why_not():
             raise ServiceError(words)
@@ -63,12 +68,14 @@ def _put(file: StampedFile, state: FileState, report: Report, *, is_dry_run: boo
     return state is not FileState.CURRENT
 
 
-def uninstall(parts: Sequence[Part], known: Facts, *, is_dry_run: bool = False) -> Report:
+def uninstall(
+    parts: Sequence[Part], known: Facts, *, is_dry_run: bool = False, report: Report | None = None
+) -> Report:
     """Take back what `install` did. What a person wrote or changed stays, marked `kept`. Raises ServiceError.
 
-    A unit that janagent never wrote is not even stopped.
+    A unit that janagent never wrote is not even stopped. `report` as in `install`.
     """
-    report = Report()
+    report = Report() if report is None else report
     for part in parts:
         states = [(file.path, file.state()) for file in plan.files(part, known)]
         theirs = manager(part)

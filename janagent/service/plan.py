@@ -5,6 +5,7 @@ them, `stamp` knows whether they are still as written.
 """
 
 import os
+import plistlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,6 +55,20 @@ class Facts:
 def facts(*, longest_stop_s: float, serve_flags: Sequence[str] = ()) -> Facts:
     """For the interpreter that runs this; that of a virtual environment, not the one behind it."""
     return Facts(sys.executable, tuple(serve_flags), int(longest_stop_s) + STOP_SPARE_S)
+
+
+def installed_flags() -> tuple[str, ...]:
+    """What the daemon's unit, as janagent wrote it, passes to `serve`; nothing without such a unit."""
+    path = agent_file(DAEMON_AGENT) if is_mac() else user_unit_dir() / DAEMON_UNIT
+    if not StampedFile(path, "").state().is_ours:
+        return ()
+    text = path.read_text("utf-8")
+    if is_mac():
+        words = [str(word) for word in plistlib.loads(text.encode())["ProgramArguments"]]
+    else:
+        line = next(line for line in text.splitlines() if line.startswith("ExecStart="))
+        words = templates.from_systemd(line.removeprefix("ExecStart="))
+    return tuple(words[words.index("serve") + 1 :])
 
 
 def is_mac() -> bool:

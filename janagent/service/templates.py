@@ -38,6 +38,14 @@ def _systemd_word(word: str) -> str:
     return f'"{escaped}"'
 
 
+def from_systemd(line: str) -> list[str]:
+    """The words of a command line that `for_systemd` wrote."""
+    words = [quoted or plain for quoted, plain in re.findall(r'"((?:[^"\\]|\\.)*)"|(\S+)', line)]
+    special = {"n": "\n", "t": "\t"}
+    words = [re.sub(r"\\(.)", lambda found: special.get(found[1], found[1]), word) for word in words]
+    return [word.replace("%%", "%").replace("$$", "$") for word in words]
+
+
 def for_desktop(command: Sequence[str]) -> str:
     """A command line as `Exec` takes it (Desktop Entry Specification, "The Exec key")."""
     # A value is unescaped before its quotes are read, so a backslash needs one more.

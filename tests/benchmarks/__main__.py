@@ -12,18 +12,8 @@ from tests.benchmarks import llama_server, machine
 from tests.benchmarks.report import Line, Plan, Section, Verdict, markdown
 
 NAMES = (
-    "streaming",
-    "prefix",
-    "proxy",
-    "cold",
-    "folder",
-    "edits",
-    "fetch",
-    "remote",
-    "shapes",
-    "turns",
-    "beside",
-    "lookup",
+    *("streaming", "prefix", "turns", "beside", "lookup", "shapes", "embeddings", "pictures"),
+    *("proxy", "remote", "cold", "folder", "edits", "fetch", "tray"),
 )
 
 

@@ -142,13 +142,13 @@ def place_model(path: Path) -> None:
 
 
 @asynccontextmanager
-async def worker() -> AsyncIterator[Peer]:
+async def worker(model: Path = MODEL) -> AsyncIterator[Peer]:
     """One engine as the daemon would start it, spoken to on its own Unix socket."""
     with tempfile.TemporaryDirectory(prefix="jan-", dir="/tmp") as folder:
         path = f"{folder}/engine.sock"
         spec = EngineSpec(
             socket_path=path,
-            model_path=str(MODEL),
+            model_path=str(model),
             model_id="bench",
             ctx_len=CTX_LEN,
             n_parallel=SLOTS,
@@ -198,9 +198,19 @@ def _drain(descriptor: int) -> None:
 
 
 @asynccontextmanager
-async def llama_server_peer(*, ctx_len: int = CTX_LEN) -> AsyncIterator[Peer]:
+async def llama_server_peer(*, ctx_len: int = CTX_LEN, projector: Path | None = None) -> AsyncIterator[Peer]:
     """llama-server with the same threads, slots and context for each slot."""
     shape = ["-m", str(MODEL), "-c", str(ctx_len * SLOTS), "-np", str(SLOTS)]
+    seeing = ["--mmproj", str(projector)] if projector is not None else []
+    async with _llama_server([*shape, *seeing, *_threads()], "bench") as peer:
+        yield peer
+
+
+@asynccontextmanager
+async def llama_server_embeddings(model: Path, *, slots: int, ctx_len: int) -> AsyncIterator[Peer]:
+    """llama-server that makes embeddings; each slot takes one text."""
+    shape = ["-m", str(model), "-c", str(ctx_len * slots), "-np", str(slots)]
+    shape += ["--embeddings", "--pooling", "mean", "-b", "512", "-ub", "512"]
     async with _llama_server([*shape, *_threads()], "bench") as peer:
         yield peer
 

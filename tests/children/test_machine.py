@@ -41,9 +41,8 @@ def test_the_setting_overrides_every_measurement() -> None:
 
 
 def test_a_gpu_gives_nine_tenths_of_what_is_free_or_ours() -> None:
-    gpu = Gpu(name="g", free_bytes=10 * GB, total_bytes=24 * GB)
-    assert machine.gpu_budget_bytes(gpu) == 9 * GB
-    assert machine.gpu_budget_bytes(gpu, held_bytes=10 * GB) == 18 * GB
+    assert machine.gpu_budget_bytes(free_bytes=10 * GB) == 9 * GB
+    assert machine.gpu_budget_bytes(free_bytes=10 * GB, held_bytes=10 * GB) == 18 * GB
 
 
 # -- GPUs ----------------------------------------------------------------------------------------

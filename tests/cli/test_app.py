@@ -11,7 +11,7 @@ from janagent.cli.app import run
 from tests.cli.conftest import Run
 
 OF_MODELS = ["ls", "show", "start", "stop", "rm", "chat", "logs", "check", "schema"]
-COMMANDS = ["serve", "starter", "doctor", *OF_MODELS]
+COMMANDS = ["serve", "tray", "starter", "doctor", *OF_MODELS]
 OF_A_DAEMON = [
     ("ls",),
     ("ls", "--watch"),

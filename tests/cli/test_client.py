@@ -6,15 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from janagent.caller import lines, server_sent_events
 from janagent.cli.client import (
     ApiError,
     BrokenAnswer,
     Client,
     NoDaemon,
     connect,
-    lines,
-    model_path,
-    server_sent_events,
 )
 from janagent.cli.output import Exit
 from janagent.config import Settings
@@ -91,10 +89,6 @@ def url() -> Iterator[str]:
 @pytest.fixture
 def client(url: str) -> Client:
     return Client(url, Settings.load({"api_key": "k"}))
-
-
-def test_an_id_is_one_encoded_segment_of_the_path():
-    assert model_path("a/b c#?%é", "/start") == "/v1/models/a%2Fb%20c%23%3F%25%C3%A9/start"
 
 
 def test_the_api_key_travels_as_a_bearer_token(client: Client):

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from janagent.children.machine import Gpu, Probe
 from janagent.cli import doctor
 from janagent.config import Settings
 from janagent.lock import DaemonLock
@@ -92,6 +93,33 @@ def test_our_own_daemon_on_the_port_is_fine(root: Path, home: Path, monkeypatch:
 def test_the_memory_that_models_may_use_is_told(root: Path):
     check = doctor.check_memory(Settings.load({"root": root, "memory_budget": "8GB"}))
     assert check.message == "models may use 8.0 GB (memory_budget)"
+    check = doctor.check_memory(Settings.load({"root": root, "gpu_memory_budget": "4GB"}))
+    assert check.message.endswith(" and 4.0 GB of the GPUs (gpu_memory_budget)")
+
+
+def told(**probe: Any) -> list[str]:
+    return [f"{check.verdict} {check.message}" for check in doctor.check_gpus(Probe(**probe))]
+
+
+def test_gpus_are_told_with_what_is_free() -> None:
+    card = Gpu(name="NVIDIA H100 80GB HBM3", backend="CUDA", free_bytes=79 * 10**9, total_bytes=85 * 10**9)
+    apple = Gpu(name="Apple M2", backend="MTL", free_bytes=10**10, total_bytes=10**10, shares_ram=True)
+    assert told(gpus=(card,), backends=("CUDA",)) == [
+        "ok NVIDIA H100 80GB HBM3 (CUDA), 79.0 GB of 85.0 GB free"
+    ]
+    assert "a part of the main memory" in told(gpus=(apple,))[0]
+
+
+def test_a_build_for_gpus_that_sees_none_says_where_to_look() -> None:
+    (line,) = told(backends=("CUDA", "Vulkan"))
+    assert line.startswith("warning ")
+    assert "could use CUDA or Vulkan, but sees no such GPU" in line
+    assert "CUDA_VISIBLE_DEVICES" in line
+
+
+def test_a_build_for_the_processor_only_is_no_fault() -> None:
+    (line,) = told()
+    assert line.startswith("ok this build of llama.cpp uses the processor only")
 
 
 def test_the_session_daemon_is_found(daemon: Daemon, cli: Run):

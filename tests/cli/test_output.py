@@ -1,7 +1,6 @@
 import io
 from typing import Any
 
-import pytest
 from rich.console import Console
 
 from janagent.cli import output
@@ -14,44 +13,8 @@ def drawn(thing: Any) -> str:
     return file.getvalue()
 
 
-@pytest.mark.parametrize(
-    ("size_bytes", "text"),
-    [
-        (None, ""),
-        (0, "0 B"),
-        (999, "999 B"),
-        (1000, "1 kB"),
-        (98_362_432, "98.4 MB"),
-        (123_456_789, "123 MB"),
-        (4_081_004_224, "4.1 GB"),
-        (2.5e12, "2.5 TB"),
-    ],
-)
-def test_a_size_is_short(size_bytes: float | None, text: str):
-    assert output.size(size_bytes) == text
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0.2, "0 s"), (59, "59 s"), (130, "2 min 10 s"), (3900, "1 h 05 min"), (-1, "0 s")]
-)
-def test_a_duration_is_short(seconds: float, text: str):
-    assert output.duration(seconds) == text
-
-
 def test_control_characters_of_a_file_or_model_do_not_reach_the_terminal():
     assert output.clean("a\x1b]0;title\x07b\r\x9b2J\nc\td") == "a�]0;title�b��2J\nc\td"
-
-
-def test_progress_tells_as_much_as_is_known():
-    whole = {"done_bytes": 31, "total_bytes": 100, "bytes_per_s": 12e6, "eta_s": 190}
-    assert output.progress_text(whole) == "31 % of 100 B, 12.0 MB/s, 3 min 10 s left"
-    assert output.progress_text({"done_bytes": 31, "total_bytes": 100}) == "31 % of 100 B"
-    assert output.progress_text({}) == ""
-
-
-def test_the_fraction_of_a_progress_is_unknown_without_a_total():
-    assert output.fraction({"done_bytes": 1, "total_bytes": 4}) == 0.25
-    assert output.fraction({"done_bytes": 1}) is None
 
 
 def test_an_error_is_noted_before_progress_and_warnings():

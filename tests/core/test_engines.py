@@ -1,9 +1,73 @@
-"""Remote models within the machine: engines without a process, memory or steps."""
+"""What engines report: GPU memory that is not there; and remote ones, without a process, memory or steps."""
 
 from janagent.core import events as ev
+from janagent.core.memory import Budget
 from janagent.folder.entry import Condition
 from janagent.folder.fault import Fault
 from tests.core.driver import GB, Driver, entry, remote
+from tests.folder.test_estimate import LLAMA_8B
+
+SHORT = ev.ExitKind.SHORT_OF_GPU
+LAYERED = {"header": LLAMA_8B, "size": 5 * GB}
+
+
+def on_gpu(gpu_gb: float) -> tuple[Driver, int]:
+    """A machine where a request waits for a model with as many layers on the GPU as fit; its engine."""
+    d = Driver(ram=64 * GB, gpu=int(gpu_gb * GB), hot_load="never")
+    d.folder(entry(**LAYERED))
+    d.ask()
+    return d, d.started()[-1]
+
+
+def test_an_engine_that_found_less_gpu_memory_is_started_anew_with_what_there_is() -> None:
+    d, first = on_gpu(12)
+    before = d.engines[first].plan
+    assert before.ngl == 33
+    d.tell(ev.MemorySeen(Budget(64 * GB, 3 * GB)))
+    d.exited(first, SHORT)
+    assert d.state() == "starting", "nobody was refused"
+    (second,) = d.started()
+    assert 0 < d.engines[second].plan.ngl < before.ngl
+    assert d.engines[second].plan.gpu_bytes <= 3 * GB
+    d.ready(second)
+    assert d.state() == "running"
+
+
+def test_one_that_should_have_fitted_gets_half_of_the_gpu_until_it_is_another() -> None:
+    d, first = on_gpu(12)
+    d.exited(first, SHORT)
+    (second,) = d.started()
+    assert d.engines[second].plan.gpu_bytes <= 6 * GB
+    d.folder(entry(**LAYERED, version=2))
+    d.stopped(second)
+    assert d.engines[d.started()[-1]].plan.ngl == 33
+
+
+def test_gpu_memory_that_stays_away_is_an_error_that_passes() -> None:
+    d, first = on_gpu(12)
+    lease = d.ask()
+    d.exited(first, SHORT, "nothing is free")
+    d.exited(kind=SHORT, words="nothing is free")
+    assert d.code(lease) == "engine_failed"
+    assert d.state() == "failed"
+    d.pass_time(10)
+    d.ask()
+    d.ready()
+    assert d.state() == "running"
+
+
+def test_what_loaded_engines_were_promised_of_gpus_is_known_while_none_is_being_loaded() -> None:
+    d, first = on_gpu(40)
+    promised = d.engines[first].plan.gpu_bytes
+    assert d.machine.loaded_gpu_bytes(teller=first) == 0, "it has not taken any of it"
+    d.ready(first)
+    assert d.machine.loaded_gpu_bytes(teller=first) == promised
+    d.folder(entry("b", header=LLAMA_8B, size=GB))
+    d.ask("b")
+    second = d.started()[-1]
+    assert d.machine.loaded_gpu_bytes(teller=second) == promised
+    assert d.machine.loaded_gpu_bytes(teller=first) is None, "nobody knows how much of its share b has"
+
 
 MISSING_KEY = {"kind": ev.ExitKind.LOAD_FAILED, "code": "key_missing"}
 

@@ -75,7 +75,7 @@ def write_bert(
     ):
         add(token)
     for name, values in (weights or bert_weights(shape)).items():
-        is_matrix = half and values.ndim > 1 and "position" not in name
+        is_matrix = half and values.ndim > 1 and name.startswith(("blk.", "token_embd."))
         writer.add_tensor(name, values.astype(np.float16) if is_matrix else values)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()

@@ -6,7 +6,10 @@ import gguf
 import numpy as np
 import pytest
 
+from janagent.engine import embeddings
+from janagent.engine.context import Context, ContextOptions, open_context
 from janagent.engine.embeddings import normalised
+from janagent.engine.model import LoadError, Model, load_model
 from tests.engine.bert import (
     CLS,
     N_CTX,
@@ -96,3 +99,21 @@ async def test_a_model_that_sees_its_input_whole_embeds_and_does_nothing_else(tm
             error = await client.error("embeddings", input="a " * 100)
             assert str(N_CTX) in error["message"]
             assert (await client.error("completions", prompt="a"))["code"] == "model_not_generative"
+
+
+def test_a_gpu_that_is_full_leaves_the_cache_of_embeddings_to_main_memory(
+    tiny_gguf: Path, monkeypatch: pytest.MonkeyPatch
+):
+    asked: list[bool] = []
+
+    def refusing(model: Model, options: ContextOptions) -> Context:
+        asked.append(options.is_cache_on_gpu)
+        if options.is_cache_on_gpu:
+            raise LoadError("llama.cpp could not make a context")
+        return open_context(model, options)
+
+    monkeypatch.setattr(embeddings, "open_context", refusing)
+    model = load_model(str(tiny_gguf), n_gpu_layers=0, on_progress=lambda _fraction: None)
+    embedder = embeddings.Embedder(model, ctx_len=128, n_threads=1, queue_limit=1, has_memory=True)
+    assert embedder._open().n_batch
+    assert asked == [True, False]

@@ -97,6 +97,22 @@ async def test_a_long_line_is_refused(projector: Projector):
     await asyncio.gather(*tasks)
 
 
+async def test_files_that_wait_take_only_so_much_memory(projector: Projector):
+    gated = Gated(projector)
+    size = len(picture(0))
+    encoder = MediaEncoder(gated, queue_limit=99, waiting_bytes=2 * size)  # type: ignore[arg-type]
+    tasks = [seen(encoder, picture(0)), seen(encoder, picture(0)), seen(encoder, b"small" * (size // 10))]
+    await asyncio.to_thread(gated.began.wait, 30)
+    with pytest.raises(QueueFull):
+        await seen(encoder, picture(1))
+    gated.gate.set()
+    with pytest.raises(RequestError):
+        await tasks[2]
+    assert (await tasks[0])[1] is (await tasks[1])[1]
+    large = MediaEncoder(projector, queue_limit=9, waiting_bytes=1)
+    assert await seen(large, picture(1)), "one alone may be as large as it likes"
+
+
 async def test_a_bad_picture_is_an_error_each_time_and_takes_no_room(projector: Projector):
     encoder = MediaEncoder(projector, queue_limit=9)
     for _ in range(2):

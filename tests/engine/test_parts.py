@@ -8,6 +8,8 @@ from janagent.engine.parts import Kind, Marks, Medium, Mixed, read_content
 def test_parts_that_are_all_texts_are_one_text():
     parts = [{"type": "text", "text": "a"}, {"type": "input_text", "text": "b"}]
     assert read_content(parts) == "a\nb"
+    said = [{"type": "output_text", "text": "c"}, {"type": "refusal", "refusal": "No."}]
+    assert read_content(said) == "c\nNo."
     assert read_content("plain") == "plain"
     assert read_content([]) == ""
 
@@ -37,6 +39,7 @@ def test_media_are_read_as_clients_write_them(part: dict, medium: Medium):
         ("text", "an object with a type"),
         ({"type": 1}, "an object with a type"),
         ({"type": "text"}, "must have a text"),
+        ({"type": "refusal", "text": "x"}, "must have a refusal"),
         ({"type": "image_url"}, "an image_url with a url"),
         ({"type": "image_url", "image_url": {"url": 1}}, "an image_url with a url"),
         ({"type": "input_audio", "input_audio": {}}, "input_audio with data"),

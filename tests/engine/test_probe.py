@@ -17,8 +17,8 @@ def test_the_probe_prints_one_line_of_json_and_exits():
     )
     (line,) = done.stdout.splitlines()
     probe = json.loads(line)
-    assert set(probe) == {"gpus", "llama_cpp", "supports_gpu"}
+    assert set(probe) == {"gpus", "backends", "llama_cpp", "supports_gpu"}
     assert probe["llama_cpp"] == llama_cpp.__version__
     assert probe["supports_gpu"] is bool(llama_cpp.llama_supports_gpu_offload())
     for gpu in probe["gpus"]:
-        assert set(gpu) == {"name", "free_bytes", "total_bytes"}
+        assert set(gpu) == {"name", "backend", "free_bytes", "total_bytes", "shares_ram"}

@@ -49,6 +49,22 @@ def test_a_request_may_pass_values_to_the_template():
     assert rendered("{% if enable_thinking is false %}quick{% endif %}", enable_thinking=False) == "quick"
 
 
+LISTS = (
+    "{% for m in messages %}{% for part in m.content %}"
+    "{{ part.type }}={{ part.text }};{% endfor %}{% endfor %}"
+)
+BOTH = (
+    "{% for m in messages %}{% if m.content is string %}{{ m.content }}{% else %}"
+    "{% for part in m.content %}{{ part.text }}{% endfor %}{% endif %}{% endfor %}"
+)
+
+
+def test_a_template_that_only_takes_lists_of_parts_gets_them():
+    assert rendered(LISTS, TALK[:2]) == "text=Be brief.;text=Hi;"
+    assert rendered(BOTH) == "Hello"
+    assert rendered("{{ messages[0].content }}") == "Hello"
+
+
 def test_a_template_that_raises_gives_its_own_words():
     with pytest.raises(PromptError, match=r"^roles must alternate$"):
         rendered("{{ raise_exception('roles must alternate') }}")
@@ -168,3 +184,12 @@ def test_a_template_shows_tools_only_when_there_are_some():
     assert "<tools>" in prompt.render(HELLO, toolbox=toolbox_of([clock], None))
     assert "<tools>" not in prompt.render(HELLO)
     assert prompt.family.form is HERMES
+
+
+def test_a_template_that_takes_tools_for_a_list_wherever_they_are_set_gets_none():
+    source = "{% if tools is defined %}{% for t in tools %}[{{ t.function.name }}]{% endfor %}{% endif %}"
+    source += "{% for m in messages %}{{ m.role }}={{ m.content }};{% endfor %}"
+    prompt = prompt_with(source)
+    assert prompt.render(HELLO) == "user=Hello;"
+    clock = {"type": "function", "function": {"name": "clock"}}
+    assert prompt.render(HELLO, toolbox=toolbox_of([clock], None)) == "[clock]user=Hello;"

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from janagent.engine.media import MediaRun, joined
 from janagent.engine.model import Tokens
 from janagent.engine.sampling import Sampling
 from janagent.engine.slots import MIN_SHARED, Slot, choose_slot, common_prefix, share_budget
@@ -44,6 +45,15 @@ def running(slot: Slot, *prompt: int) -> Slot:
 def test_the_slot_that_holds_the_beginning_of_the_prompt_is_chosen():
     other, same = slot_with(7, 8, seq_id=0), slot_with(1, 2, 3, last_used=9, seq_id=1)
     assert choose_slot([other, same], tokens(1, 2, 3, 4), may_reuse=True) == (same, 3, None, 0)
+
+
+def test_what_another_is_computing_is_waited_for_only_if_that_saves_more_than_a_step():
+    prompt = tokens(*range(1, 40))
+    busy, idle = running(slot_with(seq_id=0), *range(1, 40)), slot_with(seq_id=1)
+    assert choose_slot([busy, idle], prompt, may_reuse=True, least_wait=38) == (idle, 0, busy, 38)
+    assert choose_slot([busy, idle], prompt, may_reuse=True, least_wait=39) == (idle, 0, None, 0)
+    done = running(slot_with(*range(1, 40), seq_id=0), *range(1, 40))
+    assert choose_slot([done, idle], prompt, may_reuse=True, least_wait=39) == (idle, 0, done, 38)
 
 
 def test_without_reuse_the_slot_unused_for_longest_is_chosen_and_starts_empty():
@@ -108,6 +118,29 @@ def test_a_wait_ends_when_the_beginning_is_there_or_will_not_come():
     assert slot.is_source_due
     source.generation = None
     assert slot.is_source_due
+
+
+def test_a_prompt_is_taken_in_runs_of_text_and_of_media():
+    grid = np.zeros((4, 6), np.int32)
+    picture = MediaRun(embeddings=np.zeros((6, 2), np.float32), n_positions=3, offsets=grid)
+    prompt = joined([tokens(1, 2), (b"cat", (picture,)), tokens(3, 4, 5)])
+    slot = running(slot_with(1), *prompt.tokens)
+    assert slot.generation is not None
+    slot.generation.media = prompt.media
+    seen = []
+    while slot.n_prefill:
+        size = slot.n_text or 2
+        seen.append((slot.n_past, slot.position, slot.n_text, slot.medium is not None))
+        slot.put(prompt.tokens[slot.n_past : slot.n_past + size], batch_index=-1)
+        slot.commit()
+    assert seen == [
+        (1, 1, 1, False),
+        (2, 2, 0, True),
+        (4, 2, 0, True),
+        (6, 2, 0, True),
+        (8, 5, 3, False),
+    ]
+    assert (slot.position, slot.n_text, slot.medium) == (8, 0, None)
 
 
 def test_what_is_in_the_batch_counts_once_it_is_decoded():

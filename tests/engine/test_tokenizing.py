@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from janagent.engine.faults import RequestError
 from janagent.engine.llama_log import EngineLog
+from janagent.engine.media import MediaRun
 from janagent.engine.model import Model, load_model
-from janagent.engine.parts import Marks
+from janagent.engine.parts import Kind, Marks, Medium, Mixed
 from janagent.engine.tokenizing import chat_tokens, checked, each, mixed_prompt, prompt_tokens, tokenized
 from tests.gguf_files import write_model
 
@@ -42,6 +44,26 @@ async def test_a_chat_prompt_begins_with_one_bos_however_the_template_puts_it(ti
     without = await chat_tokens(tiny, "hello")
     assert list(with_bos) == list(without)
     assert list(without).count(tiny.bos) == 1
+
+
+async def test_media_stand_where_their_marks_do(tiny: Model):
+    marks = Marks()
+    picture = Medium(Kind.PICTURE, "u", "image_url")
+    text = marks.text_of(Mixed((picture, "between", picture)))
+    run = MediaRun(embeddings=np.zeros((3, 64), np.float32), n_positions=3)
+    media = [(b"a", (run,)), (b"b", (run,))]
+    prompt = await mixed_prompt(tiny, text, marks, media)
+    between = await tokenized(tiny, "between", special=True)
+    newline = await tokenized(tiny, "\n", special=True)
+    assert prompt.tokens[0] == tiny.bos
+    assert [placed.start for placed in prompt.media] == [1, 1 + 3 + between.size]
+    assert prompt.tokens[4 : 4 + between.size].tolist() == between.tolist()
+    assert prompt.tokens[-newline.size :].tolist() == newline.tolist(), "the last one is a token"
+    turned = await mixed_prompt(tiny, "".join(reversed(text.partition("between"))), marks, media)
+    assert turned.tokens[1] == prompt.tokens[4 + between.size]
+    for lost in ("nothing", text[: text.index("between")], text + text):
+        with pytest.raises(RequestError, match="leaves pictures"):
+            await mixed_prompt(tiny, lost, marks, media)
 
 
 async def test_an_empty_prompt_still_has_a_token_to_begin_with(model: Model, tiny: Model):

@@ -143,6 +143,15 @@ async def test_what_is_wrong_with_tools_is_400_and_named(client: Client, more: d
     assert error["param"] == param
 
 
+async def test_the_function_whose_schema_cannot_be_kept_is_named(client: Client):
+    odd = {"type": "function", "function": {"name": "odd one", "parameters": {"propertyNames": {}}}}
+    error = await client.error("chat/completions", messages=ASK, tools=[CLOCK, odd], tool_choice="required")
+    assert "odd one" in error["message"]
+    assert "propertyNames" in error["message"]
+    shown = await client.ok("chat/completions", messages=ASK, tools=[CLOCK, odd], max_tokens=4)
+    assert shown["choices"][0]["message"]["role"] == "assistant"
+
+
 def test_choices_come_in_several_ways():
     tools = [CLOCK, WEATHER]
 
@@ -184,6 +193,18 @@ def test_functions_whose_definitions_have_one_name_keep_their_own(model: Model):
     assert fits(model, schema, [{"name": "x", "arguments": {"at": "here"}}])
     assert fits(model, schema, [{"name": "y", "arguments": {"at": "there"}}])
     assert not fits(model, schema, [{"name": "x", "arguments": {"at": "there"}}])
+
+
+@pytest.mark.parametrize("draft", [{}, {"$schema": "http://json-schema.org/draft-07/schema#"}])
+def test_a_schema_that_is_a_reference_stays_within_itself(model: Model, draft: dict[str, str]):
+    place = {"type": "object", "properties": {"at": {"enum": ["here"]}}, "required": ["at"]}
+    parameters = {**draft, "$ref": "#/definitions/Place", "definitions": {"Place": place}}
+    box = toolbox_of([{"type": "function", "function": {"name": "x", "parameters": parameters}}], "required")
+    assert box is not None
+    schema = box.forcing_schema()
+    assert schema is not None
+    assert fits(model, schema, [{"name": "x", "arguments": {"at": "here"}}])
+    assert not fits(model, schema, [{"name": "x", "arguments": {}}])
 
 
 @pytest.mark.parametrize("parameters", [None, {}, {"type": "object", "properties": {}}, {"properties": {}}])

@@ -86,6 +86,19 @@ async def test_beside_functions_an_answer_in_json_is_one_or_a_call(client: Clien
             assert list(json.loads(message["content"])) == ["name"]
 
 
+async def test_a_function_s_odd_schema_does_not_stand_in_the_way_of_an_answer(client: Client):
+    odd = {"type": "function", "function": {"name": "odd", "parameters": {"propertyNames": {}}}}
+    body: dict[str, Any] = {"messages": ASK, "tools": [odd], "max_tokens": 60}
+    shown = await client.ok(
+        "chat/completions", response_format={"type": "json_object", "schema": YES}, **body
+    )
+    message = shown["choices"][0]["message"]
+    assert "tool_calls" in message or json.loads(message["content"]) == "yes"
+    wrong = {"type": "json_object", "schema": {"not": {}}}
+    error = await client.error("chat/completions", response_format=wrong, **body)
+    assert error["param"] == "response_format"
+
+
 async def test_a_grammar_may_ask_for_a_call(client: Client):
     brace = '{"name": "clock", "arguments": {}}'
     grammar = f"root ::= {json.dumps(brace)}"

@@ -70,6 +70,30 @@ def test_a_truncated_model_fails(tmp_path: Path):
     assert message
 
 
+def test_a_worker_that_finds_less_gpu_memory_than_planned_does_not_try(tiny_gguf: Path):
+    with Engine() as engine:
+        engine.give(engine.spec(tiny_gguf, ngl=2, gpu_bytes=10**15))
+        failed = engine.wait_for(wire.Failed)
+        assert failed.is_short_of_gpu
+        assert "2 layers need 1000000.0 GB of GPU memory" in failed.message
+        assert engine.exit_status() == wire.ExitCode.LOAD_FAILED
+        told = [line for line in engine.lines if isinstance(line, wire.GpuMemory)]
+        assert len(told) == 1, "the daemon has to know what there is before it plans anew"
+
+
+def test_a_worker_with_layers_on_gpus_tells_what_is_free_again_and_again(tiny_gguf: Path):
+    with Engine() as engine:
+        engine.start(tiny_gguf, ngl=2)
+        engine.wait_for(wire.GpuMemory, after=1 + len(engine.lines))
+
+
+def test_a_worker_without_such_layers_asks_no_gpu(tiny_gguf: Path):
+    with Engine() as engine:
+        engine.start(tiny_gguf, ngl=0)
+        engine.wait_for(wire.Stats)
+        assert not any(isinstance(line, wire.GpuMemory) for line in engine.lines)
+
+
 def test_a_missing_file_fails(tmp_path: Path):
     status, message = failure(tmp_path / "nowhere.gguf")
     assert status == wire.ExitCode.LOAD_FAILED

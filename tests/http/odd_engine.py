@@ -18,6 +18,7 @@ from janagent.children.wire import (
     EngineSpec,
     ExitCode,
     Failed,
+    GpuMemory,
     Ready,
     Spare,
     Stats,
@@ -139,6 +140,11 @@ async def serve(spec: EngineSpec) -> None:
     if "unloadable" in spec.model_id:
         os.write(STATUS_FD, encode(Failed(message="tensor 'x' is missing in unloadable.gguf")))
         os._exit(ExitCode.LOAD_FAILED)
+    if "short_of_gpu" in spec.model_id:
+        os.write(STATUS_FD, encode(GpuMemory(free_bytes=(10**9,))))
+        words = "33 layers need 5.0 GB of GPU memory, of which 1.0 GB are free"
+        os.write(STATUS_FD, encode(Failed(message=words, is_short_of_gpu=True)))
+        os._exit(ExitCode.LOAD_FAILED)
     if "slow" in spec.model_id:
         await asyncio.sleep(60)
     app = web.Application(client_max_size=2**30)
@@ -147,6 +153,8 @@ async def serve(spec: EngineSpec) -> None:
     await runner.setup()
     await web.UnixSite(runner, spec.socket_path).start()
     os.write(STATUS_FD, encode(Ready(ctx_len=spec.ctx_len, n_parallel=spec.n_parallel)))
+    if "gpu" in spec.model_id:
+        os.write(STATUS_FD, encode(GpuMemory(free_bytes=(6 * 10**9, 10**9), held_bytes=4 * 10**12)))
     os.write(STATUS_FD, encode(Stats(live=0, queued=0, steps=1, prompt_tokens=11, completion_tokens=5)))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, os._exit, 0)
     await asyncio.Event().wait()

@@ -2,7 +2,7 @@
 
 import re
 
-from janagent.http.metrics import Histogram
+from janagent.http.metrics import Histogram, gpu_lines
 from tests.http.conftest import Served
 
 SAMPLE = re.compile(r'[a-z_]+(\{[a-z]+="(?:[^"\\\n]|\\.)*"(,[a-z]+="(?:[^"\\\n]|\\.)*")*\})? [0-9.eE+-]+')
@@ -48,6 +48,15 @@ async def test_models_memory_loads_tokens_and_crashes_are_there(served: Served) 
     assert "janagent_completion_tokens_total 5" in text
     assert "janagent_time_to_first_byte_seconds_count 1" in text
     assert re.search(r"janagent_memory_budget_bytes [1-9]", text)
+
+
+def test_each_gpu_has_its_lines() -> None:
+    h200 = {"name": "NVIDIA H200", "total_bytes": 150_109_880_320, "free_bytes": 121_301_762_048}
+    lines = [line for line in gpu_lines([h200, h200]) if not line.startswith("#")]
+    assert lines[0] == 'janagent_gpu_memory_total_bytes{gpu="0",name="NVIDIA H200"} 150109880320'
+    assert lines[3] == 'janagent_gpu_memory_free_bytes{gpu="1",name="NVIDIA H200"} 121301762048'
+    assert all(SAMPLE.fullmatch(line) for line in lines)
+    assert list(gpu_lines([])) == []
 
 
 def test_a_histogram_counts_each_observation_once() -> None:

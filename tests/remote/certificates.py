@@ -42,5 +42,30 @@ def make_authority(folder: Path) -> Authority:
     return Authority(folder, cert, key)
 
 
+def make_certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate that vouches for itself, for this machine's loopback, and its key."""
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    command = [
+        "req",
+        "-x509",
+        *_NEW_KEY,
+        "-days",
+        "2",
+        "-subj",
+        "/CN=localhost",
+        "-keyout",
+        key,
+        "-out",
+        cert,
+    ]
+    for extension in (
+        "subjectAltName=DNS:localhost,IP:127.0.0.1",
+        "keyUsage=critical,digitalSignature,keyCertSign",
+    ):
+        command += ["-addext", extension]
+    _openssl(*command)
+    return cert, key
+
+
 def _openssl(*arguments: object) -> None:
     subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True, timeout=60)

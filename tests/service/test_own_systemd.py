@@ -177,6 +177,11 @@ def test_settings_that_cannot_be_used_are_not_tried_again_and_again(running: Own
     try:
         assert running.run("systemctl", "--user", "start", UNIT).returncode != 0
         assert (running.show(UNIT, "ActiveState"), running.show(UNIT, "NRestarts")) == ("failed", "0")
+        settings(running, "host = '192.0.2.1'\napi_key = 'k'\n")  # can be read, but nobody can listen there
+        done = running.janagent("service", "install")
+        assert done.returncode == 1
+        assert f"{UNIT}  unchanged" in done.stdout
+        assert "systemctl --user start janagent.service: Job for janagent.service failed" in done.stderr
     finally:
         settings(running, "")
 
@@ -235,7 +240,10 @@ def test_a_machine_serves_its_folder_as_a_user_of_its_own(starter: Path) -> None
         _drop_as_a_member(machine, starter)
         until(lambda: len(get(machine, "/v1/models")["data"]) == 2, what="both models are seen")
         assert chat(machine, "hers")
-        assert {model["state"] for model in get(machine, "/v1/models")["data"]} <= {"running", "downloaded"}
+        until(
+            lambda: get(machine, "/v1/models/far")["state"] in ("downloaded", "starting", "running"),
+            what="it is reached through the link, once it stands still",
+        )
         request = urllib.request.Request(f"{url_of(machine)}/v1/models/hers", method="DELETE")
         with urllib.request.urlopen(request, timeout=60) as answer:
             assert answer.status == 200

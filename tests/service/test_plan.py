@@ -151,3 +151,12 @@ def test_places_follow_the_persons_configuration(home: Path, monkeypatch: pytest
     assert plan.autostart_file() == Path("/elsewhere/autostart/janagent-tray.desktop")
     monkeypatch.setenv("XDG_CONFIG_HOME", "relative")  # to be ignored, says the specification
     assert plan.autostart_file() == home / ".config" / "autostart" / "janagent-tray.desktop"
+
+
+def test_flags_are_found_again_in_what_was_installed(mac: Path) -> None:
+    assert plan.installed_flags() == ()
+    (file,) = plan.files(Part.DAEMON, Facts("/p", ("--root", "/Volumes/Disk & 1")))
+    file.write()
+    assert plan.installed_flags() == ("--root", "/Volumes/Disk & 1")
+    file.path.write_text(file.text + "changed")
+    assert plan.installed_flags() == ()

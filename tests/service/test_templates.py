@@ -34,6 +34,10 @@ def test_systemd_is_told_what_to_take_literally() -> None:
     assert quoted.startswith('"/home/a b/100%%/$$HOME/py" "say \\"hi\\"" "back\\\\slash" "<&>" plain-1.0 ')
 
 
+def test_what_was_written_for_systemd_can_be_read_again() -> None:
+    assert templates.from_systemd(templates.for_systemd(ODD)) == ODD
+
+
 def test_a_desktop_gets_the_words_back() -> None:
     value = templates.for_desktop(ODD).replace("\\\\", "\\")  # as a value of type string is read
     # Its quotes and backslashes are a shell's within double quotes.
