@@ -38,7 +38,7 @@ def fill(context: Context, active: Sequence[Slot], *, prefill_token_s: float, co
     sizes = share_budget([slot.n_text for slot in prefilling], budget)
     shares = {slot.seq_id: size for slot, size in zip(prefilling, sizes, strict=True)}
     for slot in active:
-        slot.batch_index, slot.guess = -1, NOTHING
+        slot.batch_index, slot.guess, slot.n_pending = -1, NOTHING, 0
         if not slot.n_prefill:
             _add_answer(context, slot, 0)
         elif shares.get(slot.seq_id):

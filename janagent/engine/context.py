@@ -80,15 +80,24 @@ class Context:
         self.n_batch = n_batch
         self.n_ubatch = n_ubatch
         self.n_tokens = 0
-        self._n_window = int(llama_cpp.llama_model_n_swa(model.handle))
         self.can_cut = not (
             llama_cpp.llama_model_is_recurrent(model.handle) or llama_cpp.llama_model_is_hybrid(model.handle)
         )
         """Whether a sequence can be cut anywhere; a recurrent state is that of its last token alone."""
-        self.can_draft = self.can_cut and self._n_window <= 0
-        """Whether tokens that turned out wrong can be taken back; a sliding window has forgotten for them."""
-        self.can_shift = self.can_draft and bool(llama_cpp.llama_memory_can_shift(self.memory))
+        n_window = int(llama_cpp.llama_model_n_swa(model.handle))
+        self.window = (n_window if n_window > 0 else None) if self.can_cut else 0
+        """The tokens after which a sequence cannot be cut anywhere any more; None: it always can."""
+        self.can_draft = self.can_cut
+        """Whether tokens that turned out wrong can be taken back. A sliding window gives up for them only
+        what the first of them, which is right, does not see either (`llama_kv_cache::find_slot`)."""
+        self.can_shift = (
+            self.window is None
+            and bool(llama_cpp.llama_memory_can_shift(self.memory))
+            and not _scales_attention(model)
+        )
         """Whether a part in the middle of a sequence can be dropped."""
+        self._copying: tuple[set[int], set[int]] = set(), set()
+        """The sequences that the next decode copies from, and into."""
         self._token = np.zeros(n_batch, dtype=np.int32)
         self._position = np.zeros(n_batch, dtype=np.int32)
         self._output = np.zeros(n_batch, dtype=np.int8)
@@ -186,6 +195,7 @@ class Context:
             llama_cpp.llama_set_causal_attn(self.handle, True)
 
     def _decode(self, batch: Any) -> Decoded:
+        self._copying = set(), set()
         match llama_cpp.llama_decode(self.handle, batch):
             case 0:
                 return Decoded.OK
@@ -225,18 +235,25 @@ class Context:
         """
         if self.memory is None:
             return 0
-        if keep and llama_cpp.llama_memory_seq_rm(self.memory, seq_id, keep, -1) and self._has_window(seq_id):
+        if (
+            keep
+            and self.can_keep(seq_id, keep)
+            and llama_cpp.llama_memory_seq_rm(self.memory, seq_id, keep, -1)
+        ):
             return keep
         llama_cpp.llama_memory_seq_rm(self.memory, seq_id, -1, -1)
         return 0
 
-    def _has_window(self, seq_id: int) -> bool:
-        """Whether the layers with a sliding window still hold all that the next token looks at."""
-        if self._n_window <= 0:
+    def can_keep(self, seq_id: int, keep: int) -> bool:
+        """Whether a sequence can be gone on from after its first `keep` positions: layers with a sliding
+        window must still hold all that the next token looks at."""
+        if self.window is None:
             return True
         first = llama_cpp.llama_memory_seq_pos_min(self.memory, seq_id)
         last = llama_cpp.llama_memory_seq_pos_max(self.memory, seq_id)
-        return bool(0 <= first <= max(0, last + 1 - self._n_window))
+        if not self.can_cut:
+            return bool(last + 1 == keep)
+        return bool(0 <= first <= max(0, keep - self.window) and last + 1 >= keep)
 
     def shift(self, seq_id: int, first: int, end: int) -> None:
         """Drop the tokens of a sequence from `first` to before `end` and move up those that follow; the next
@@ -247,27 +264,44 @@ class Context:
     def share_sequence(self, source: int, target: int) -> None:
         """Put a copy of all that the cache holds for `source` in place of what it holds for `target`.
 
-        The data is copied within the next `decode`, up to which neither may be swapped. It is the whole part
-        of the cache that a sequence has, full or not.
+        The data is copied within the next `decode`, before which the target's is not there to be read, and
+        neither may be written over. It is the whole part of the cache that a sequence has, full or not.
         """
         llama_cpp.llama_memory_seq_cp(self.memory, source, target, -1, -1)
+        sources, targets = self._copying
+        sources.add(source)
+        targets.add(target)
+
+    def may_write(self, seq_id: int) -> bool:
+        """Whether no copy from or into this sequence is under way."""
+        return not any(seq_id in sequences for sequences in self._copying)
 
     def swap_sequences(self, first: int, second: int) -> bool:
-        """Exchange what the cache holds for two sequences; False, and nothing changed, if it is too large.
+        """Exchange what the cache holds for two sequences; False, and nothing changed, if it is too large or
+        being copied.
 
         What lies outside a sliding window is not taken along. Raises MemoryFault when llama.cpp fails midway.
         """
-        states = [self.read_state(seq_id, at_most=_LARGEST_STATE) for seq_id in (first, second)]
+        if not (self.may_write(first) and self.may_write(second)):
+            return False
+        if max(self.state_bytes(first), self.state_bytes(second)) > _LARGEST_STATE:
+            return False
+        states = [self.read_state(seq_id) for seq_id in (first, second)]
         if states[0] is None or states[1] is None:
             return False
         if not (self.write_state(second, states[0]) and self.write_state(first, states[1])):
             raise MemoryFault(f"llama.cpp could not put back the state of sequence {first} or {second}")
         return True
 
-    def read_state(self, seq_id: int, *, at_most: int) -> npt.NDArray[np.uint8] | None:
-        """A copy of what the cache holds for a sequence; None if it is more than `at_most` bytes."""
-        size = llama_cpp.llama_state_seq_get_size(self.handle, seq_id)
-        if not 0 < size <= at_most:
+    def state_bytes(self, seq_id: int) -> int:
+        """The size of what `read_state` would bring; 0 while it is not there to be read."""
+        if seq_id in self._copying[1]:
+            return 0
+        return int(llama_cpp.llama_state_seq_get_size(self.handle, seq_id))
+
+    def read_state(self, seq_id: int) -> npt.NDArray[np.uint8] | None:
+        """A copy of what the cache holds for a sequence; None where that is not there to be read."""
+        if not (size := self.state_bytes(seq_id)):
             return None
         # A mapping of its own, as malloc would keep the memory of a dropped one for itself.
         state = np.frombuffer(mmap.mmap(-1, size), dtype=np.uint8)
@@ -275,7 +309,11 @@ class Context:
         return state if got == size else None
 
     def write_state(self, seq_id: int, state: npt.NDArray[np.uint8]) -> bool:
-        """Put a state in place of what the cache holds for a sequence: nothing, if it returns False."""
+        """Put a state in place of what the cache holds for a sequence: nothing, if it returns False.
+
+        Only for sequences that `may_write` allows.
+        """
+        assert self.may_write(seq_id), "a copy is under way"
         # First, because the state of an empty sequence would leave the other's cells where they are.
         llama_cpp.llama_memory_seq_rm(self.memory, seq_id, -1, -1)
         got = llama_cpp.llama_state_seq_set_data(self.handle, pointer(state), state.size, seq_id)
@@ -288,6 +326,14 @@ class Context:
         """Forget all sequences."""
         if self.memory is not None:
             llama_cpp.llama_memory_clear(self.memory, False)
+
+
+def _scales_attention(model: Model) -> bool:
+    """Whether RoPE makes keys longer (YaRN, LongRoPE). llama.cpp moves tokens by turning all keys in the
+    cache once more, and makes them all longer each time (`llama_kv_cache::build_rope_shift`)."""
+    prefix = f"{model.metadata('general.architecture')}.rope.scaling"
+    factor = model.metadata(f"{prefix}.attn_factor")
+    return model.metadata(f"{prefix}.type") == "yarn" or (factor is not None and float(factor) != 1.0)
 
 
 def open_context(model: Model, options: ContextOptions) -> Context:

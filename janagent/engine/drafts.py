@@ -26,6 +26,9 @@ _LENGTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 31)
 #: a run of fewer tokens that stood there before says nothing; longer ones are told apart up to the longest
 _SHORTEST_RUN = 2
 _LONGEST_RUN = 32
+#: of the places where the last token stood before, so many of the latest are looked at: where a long text
+#: repeats one line, all of them would take longer than the step
+_MOST_PLACES = 2048
 _CLASSES = (4, 8, 16)
 #: what is believed of each class at first: so many tokens came true, and one did not
 _BELIEFS = (1.0, 3.0, 6.0, 9.0)
@@ -55,7 +58,7 @@ def look_up(tokens: Tokens, *, at_most: int) -> Draft:
     end = tokens.size
     if end <= _SHORTEST_RUN or at_most <= 0:
         return NOTHING
-    ends = np.flatnonzero(tokens[: end - 1] == tokens[end - 1])
+    ends = np.flatnonzero(tokens[: end - 1] == tokens[end - 1])[-_MOST_PLACES:]
     run = 1
     while ends.size and run < _LONGEST_RUN:
         longer = ends[ends >= run]

@@ -18,7 +18,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Protocol
 
 from janagent.engine.batch import MIN_CHUNK, Filled, chunk_size, fill
 from janagent.engine.context import Context, Decoded
@@ -28,7 +27,7 @@ from janagent.engine.retained import Retained
 from janagent.engine.sampling import ShapeLost, chances
 from janagent.engine.slots import Slot
 from janagent.engine.table import SlotTable
-from janagent.engine.work import Finish, Generation, Progress, QueueFull, Request, TokenReport
+from janagent.engine.work import Finish, Generation, Progress, QueueFull, Request, SideWork, TokenReport
 from janagent.slices import ask_for_usual_slices
 
 log = logging.getLogger(__name__)
@@ -44,18 +43,6 @@ _PACE_S = 0.01
 _STAND_BACK_S = 0.001
 
 Update = tuple[Generation, Progress]
-
-
-class SideWork(Protocol):
-    """Other work for llama.cpp that takes turns with the chat steps: embeddings."""
-
-    def has_work(self) -> bool:
-        """Whether `step` would do anything."""
-        ...
-
-    def step(self) -> int:
-        """Do a bounded piece of work; returns the number of prompt tokens it took."""
-        ...
 
 
 class Scheduler:
@@ -83,6 +70,8 @@ class Scheduler:
         self._on_broken = on_broken
         self._slots = SlotTable(context, n_slots=n_slots, ctx_len=ctx_len, retained=retained)
         self._waiting: collections.deque[Request] = collections.deque()
+        self._arriving: Generation | None = None
+        """Has left the waiting line and has no slot yet."""
         self._changed = threading.Condition()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="decode", daemon=True)
@@ -117,6 +106,8 @@ class Scheduler:
         request = Request(generations=generations, since_s=time.monotonic())
         with self._changed:
             free = self._slots.n_free
+            if self._arriving is not None and self._arriving not in self._slots.generations:
+                free -= 1
             ahead = sum(len(other.generations) - other.n_admitted for other in self._waiting)
             # Those that the free slots will take at the next step do not count as waiting.
             if ahead >= free and len(self._waiting) - free >= self._queue_limit:
@@ -184,9 +175,12 @@ class Scheduler:
                 self._changed.wait()
             if was_idle and self._waiting:
                 self._gather()
-            if not self._stopping:
-                self._admit()
-            return not self._stopping
+            if any(request.generations[0].cancelled for request in self._waiting):
+                self._waiting = collections.deque(r for r in self._waiting if not r.generations[0].cancelled)
+            is_stopping = self._stopping
+        if not is_stopping:
+            self._admit()
+        return not is_stopping
 
     def _gather(self) -> None:
         """Let requests that come together start together: prompts that share a step cost less than one after
@@ -210,20 +204,26 @@ class Scheduler:
         """(1) Free the slots of cancelled answers, then fill free slots from the waiting line."""
         for slot in self._slots.cancelled():
             self._release(slot)
-        if not self._waiting:
-            return
-        self._waiting = collections.deque(r for r in self._waiting if not r.generations[0].cancelled)
-        while self._slots.n_free and self._waiting:
-            request = self._waiting.popleft()
-            generation = request.generations[request.n_admitted]
-            request.n_admitted += 1
+        while self._slots.n_free and (arriving := self._next_in_line()) is not None:
+            # Not under the lock: this may copy for long, and the loop must not stand still for it.
             # On a GPU some tokens more cost less than the step that waiting for them takes.
             least_wait = (self._costs.seconds(1, 0) or 0.0) / self._prefill_token_s
-            self._slots.occupy(generation, least_wait=least_wait)
-            self.prompt_tokens += generation.prompt.size
+            self._slots.occupy(arriving, least_wait=least_wait)
+            self.prompt_tokens += arriving.prompt.size
+            self._arriving = None
+
+    def _next_in_line(self) -> Generation | None:
+        """Take the next answer out of the waiting line, if there is one."""
+        with self._changed:
+            if not self._waiting:
+                return None
+            request = self._waiting.popleft()
+            self._arriving = request.generations[request.n_admitted]
+            request.n_admitted += 1
             if request.n_admitted < len(request.generations):
                 # Behind the others: a request for many answers takes its turn for each of them.
                 self._waiting.append(request)
+            return self._arriving
 
     def _release(self, slot: Slot) -> None:
         self._answer_s += 0.2 * (self._slots.release(slot) - self._answer_s)
@@ -372,7 +372,7 @@ class Scheduler:
     def _broken(self, message: str) -> None:
         with self._changed:
             self._stopping = True
-            lost = self._slots.generations
+            lost = [*self._slots.generations, *([self._arriving] if self._arriving is not None else [])]
             for request in self._waiting:
                 lost.extend(request.generations[request.n_admitted :])
         self._deliver([(generation, Progress("", error=message)) for generation in lost])

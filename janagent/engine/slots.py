@@ -6,7 +6,7 @@ a copy of it costs about a thousandth of computing it. Belongs to the decode thr
 data.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -154,9 +154,17 @@ def is_worth_copying(n_tokens: int, *, slot: Slot) -> bool:
 
 
 def choose_slot(
-    slots: Iterable[Slot], prompt: Tokens, *, may_reuse: bool, may_share: bool = True, least_wait: float = 0
+    slots: Iterable[Slot],
+    prompt: Tokens,
+    *,
+    may_reuse: bool,
+    may_share: bool = True,
+    least_wait: float = 0,
+    keepable: Callable[[Slot, int], int] = lambda _slot, n_tokens: n_tokens,
 ) -> Choice:
     """The free slot to use, at least one of which there is, and what of the cache to begin with.
+
+    `keepable` says how many of the first tokens of a slot can be gone on from.
 
     1. Without reuse: the slot unused for longest, from nothing.
     2. The longest common beginning wins. If a free slot holds it, and little else, that slot goes on.
@@ -173,7 +181,8 @@ def choose_slot(
 
     def shared_of(slot: Slot) -> int:
         there, coming = common_prefix(slot, prompt), shared_prefix(slot, prompt)
-        return coming if coming - there >= least_wait else there
+        is_coming = coming > there and coming - there >= least_wait
+        return coming if is_coming else keepable(slot, there)
 
     best = max(
         (slot for slot in (slots if may_share else free) if slot.source is None),
@@ -182,7 +191,7 @@ def choose_slot(
     shared = shared_of(best)
     if best.generation is None and (shared * 2 >= best.n_past or best is oldest):
         return Choice(best, shared)
-    keep = common_prefix(oldest, prompt)
+    keep = keepable(oldest, common_prefix(oldest, prompt))
     if may_share and is_worth_copying(shared - keep, slot=oldest):
         return Choice(oldest, keep, best, shared)
     return Choice(oldest, keep)

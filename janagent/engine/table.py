@@ -39,7 +39,6 @@ class SlotTable:
         self._slots = [Slot(seq_id=i, tokens=np.zeros(ctx_len + 1, dtype=np.int32)) for i in range(n_slots)]
         self._clock = 0
         self._gap_age = 0
-        self._has_shared = False
 
     def __iter__(self) -> Iterator[Slot]:
         return iter(self._slots)
@@ -76,25 +75,22 @@ class SlotTable:
         # A seed asks for the same answer again; a reused cache computes the prompt in other batches, which
         # llama.cpp does not promise to be bit-equal.
         may_reuse = generation.sampling.seed is None
+        self._settle()
         slot, keep, source, n_shared = choose_slot(
             self._slots,
             generation.prompt,
             may_reuse=may_reuse,
             may_share=self._context.can_cut,
             least_wait=least_wait,
+            keepable=lambda slot, keep: self._keepable(slot, generation, keep),
         )
-        if not self._context.can_cut and keep < slot.n_past:
-            keep = 0
         match = self._better(generation.prompt, max(keep, n_shared)) if may_reuse else None
-        if match is not None:
-            slot, source, n_shared = oldest_free(self._slots), None, 0
-            keep = common_prefix(slot, generation.prompt) if self._context.can_cut else 0
-        for waiting in self._slots:
-            if waiting.source is slot:  # its last moment
-                self._take_shared(waiting, slot)
-        self._retain(slot, keep=keep)
-        if match is not None:
+        if match is not None and (free := self._oldest_writable()) is not None:
+            slot, source, n_shared = free, None, 0
+            self._retain(slot, keep=common_prefix(slot, generation.prompt) if self._context.can_cut else 0)
             keep = self._put_back(slot, match)
+        else:
+            self._retain(slot, keep=keep)
         slot.generation = generation
         self._trim(slot, keep=keep)
         slot.next_token = -1
@@ -126,16 +122,11 @@ class SlotTable:
 
     def active(self) -> list[Slot]:
         """The slots to advance now, in the order of their sequences, without gaps where that can be had."""
-        for slot in self._slots:
-            if slot.source is not None and slot.is_source_due:
-                self._take_shared(slot, slot.source)
+        self._settle()
         active = [slot for slot in self._slots if _is_active(slot)]
         has_gap = bool(active) and active[-1].seq_id - active[0].seq_id >= len(active)
         self._gap_age = self._gap_age + 1 if has_gap else 0
-        is_copying = self._has_shared
-        if active:
-            self._has_shared = False  # with the decode that follows
-        if self._gap_age > _GAP_STEPS and not is_copying:
+        if self._gap_age > _GAP_STEPS:
             self._gap_age = 0
             if self._close_gap(active):
                 active.sort(key=lambda slot: slot.seq_id)
@@ -164,44 +155,62 @@ class SlotTable:
         """Drop what the cache holds for a slot."""
         self._trim(slot, keep=0)
 
+    def _settle(self) -> None:
+        """End the waits that are over; so no free slot is waited for."""
+        for slot in self._slots:
+            if slot.source is not None and slot.is_source_due:
+                self._take_shared(slot, slot.source)
+
     def _take_shared(self, slot: Slot, source: Slot) -> None:
         """Copy the common beginning from `source`, as much of it as is there by now."""
         slot.source = None
         generation = slot.generation
         assert generation is not None
-        shared = common_prefix(source, generation.prompt)
+        shared = self._keepable(source, generation, common_prefix(source, generation.prompt))
         if shared > slot.n_past:
             self._context.share_sequence(source.seq_id, slot.seq_id)
-            self._has_shared = True
             slot.tokens[:shared] = source.tokens[:shared]
             self._trim(slot, keep=shared)
         generation.n_cached = slot.n_past
 
+    def _keepable(self, slot: Slot, generation: Generation, keep: int) -> int:
+        """As much of the first `keep` tokens of a prompt as can be gone on from in `slot`, which has them."""
+        keep = whole_runs(generation.media, keep)
+        can_keep = self._context.can_keep(slot.seq_id, position_of(generation.media, keep))
+        return keep if can_keep else 0
+
+    def _oldest_writable(self) -> Slot | None:
+        """The free slot unused for longest that no copy is under way from or into."""
+        may_write = self._context.may_write
+        free = [slot for slot in self._slots if slot.generation is None and may_write(slot.seq_id)]
+        return oldest_free(free) if free else None
+
     def _better(self, prompt: Tokens, n_cached: int) -> Match | None:
         """What is retained of `prompt`, if it is well more than the slots have."""
-        if self._has_shared:
-            return None  # a copy is under way, maybe into the very slot that would take it
         match = self._retained.find(prompt, longer_than=n_cached)
         is_better = match is not None and is_worth_copying(match.n_shared - n_cached, slot=self._slots[0])
         return match if is_better else None
 
     def _retain(self, slot: Slot, *, keep: int) -> None:
         """Before a slot loses all but `keep` of its tokens: keep a copy, unless there is one."""
-        if self._has_shared or not is_worth_copying(slot.n_past - keep, slot=slot):
-            return
         tokens = slot.tokens[: slot.n_past]
-        limit = self._retained.limit_bytes
-        if limit and not self._is_elsewhere(slot) and not self._retained.holds(tokens):
-            state = self._context.read_state(slot.seq_id, at_most=limit)
+        if not self._retained.limit_bytes or not is_worth_copying(slot.n_past - keep, slot=slot):
+            return
+        if self._is_elsewhere(slot) or self._retained.holds(tokens):
+            return
+        n_bytes = self._context.state_bytes(slot.seq_id)
+        if n_bytes and self._retained.make_room(n_bytes):
+            state = self._context.read_state(slot.seq_id)
             if state is not None:
                 self._retained.keep(tokens, state)
 
     def _is_elsewhere(self, slot: Slot) -> bool:
         """Whether another slot has all that this one has, as after a shared beginning."""
         tokens = slot.tokens[: slot.n_past]
-        return self._context.can_cut and any(
+        return any(
             other is not slot
             and other.reusable.size >= slot.n_past
+            and self._context.can_keep(other.seq_id, slot.n_past)
             and np.array_equal(other.tokens[: slot.n_past], tokens)
             for other in self._slots
         )

@@ -71,7 +71,8 @@ async def mixed_prompt(
         if isinstance(piece, int):
             parts.append(media[piece])
         elif at == 0:
-            parts.append(await chat_tokens(model, piece))
+            tokens = await chat_tokens(model, piece)
+            parts.append(tokens if media else _not_empty(model, tokens))
         elif piece or at == len(pieces) - 1:
             # The first logits come of a token, so that a medium must not be the end.
             parts.append(await tokenized(model, piece or "\n", special=True))
@@ -90,9 +91,12 @@ async def prompt_tokens(model: Model, prompt: str | Sequence[int], *, suffix: st
         after = await tokenized(model, suffix, special=False)
         before, between, middle = (np.array([token], dtype=np.int32) for token in model.fill_in_middle)
         tokens = np.concatenate((before, tokens, between, after, middle))
-    tokens = model.with_bos(tokens)
-    if tokens.size == 0:
-        # Something must be decoded to get the first logits.
-        start = model.bos if model.bos >= 0 else model.eos
-        tokens = np.array([max(0, start)], dtype=np.int32)
-    return tokens
+    return _not_empty(model, model.with_bos(tokens))
+
+
+def _not_empty(model: Model, tokens: Tokens) -> Tokens:
+    """Something must be decoded to get the first logits."""
+    if tokens.size:
+        return tokens
+    start = model.bos if model.bos >= 0 else model.eos
+    return np.array([max(0, start)], dtype=np.int32)

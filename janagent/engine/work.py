@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from janagent.engine.media import Placed
 from janagent.engine.model import Tokens
@@ -102,3 +102,15 @@ class QueueFull(Exception):
     def __init__(self, *, retry_after_s: int) -> None:
         super().__init__(f"queue full, retry after {retry_after_s} s")
         self.retry_after_s = retry_after_s
+
+
+class SideWork(Protocol):
+    """Other work for llama.cpp that takes turns with the chat steps: embeddings."""
+
+    def has_work(self) -> bool:
+        """Whether `step` would do anything."""
+        ...
+
+    def step(self) -> int:
+        """Do a bounded piece of work; returns the number of prompt tokens it took."""
+        ...

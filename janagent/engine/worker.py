@@ -117,7 +117,7 @@ class _Worker:
             is_short = isinstance(error, devices.TooLittleFree) or _is_short_of_gpu(spec, told)
             self._status.send(Failed(message=told[:2000], is_short_of_gpu=is_short))
             return ExitCode.LOAD_FAILED
-        retained = Retained(spec.prompt_cache_bytes, may_cut=context.can_cut, spare_bytes=_spare_bytes)
+        retained = Retained(spec.prompt_cache_bytes, window=context.window, spare_bytes=_spare_bytes)
         scheduler = Scheduler(
             context,
             n_slots=spec.n_parallel,

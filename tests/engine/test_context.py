@@ -1,10 +1,16 @@
 """The llama_context under the decode thread: batches, outputs, and what the cache forgets."""
 
+from collections.abc import Callable
+from pathlib import Path
+
+import gguf
 import numpy as np
 import pytest
 
 from janagent.engine.context import Context, ContextOptions, Decoded, open_context
-from janagent.engine.model import LoadError, Model, Tokens
+from janagent.engine.llama_log import EngineLog
+from janagent.engine.model import LoadError, Model, Tokens, load_model
+from tests.gguf_files import llama_tensors, write_model
 
 
 @pytest.fixture(autouse=True)
@@ -129,3 +135,49 @@ def test_an_empty_sequence_changes_places_too(context: Context, model: Model):
     fill(context, one[::-1], 1)
     assert context.trim(0, keep=one.size - 1) == one.size - 1
     assert model.piece(int(after(context, one, 0).argmax())) == b" Paris"
+
+
+@pytest.mark.parametrize(
+    ("scale", "may"),
+    [
+        (lambda writer: writer.add_rope_scaling_type(gguf.RopeScalingType.YARN), False),
+        (lambda writer: writer.add_rope_scaling_attn_factors(1.2), False),
+        (lambda writer: writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR), True),
+    ],
+    ids=["yarn", "longer keys", "linear"],
+)
+def test_a_context_shifts_only_where_that_leaves_other_sequences_as_they_are(
+    scale: Callable[[gguf.GGUFWriter], None], may: bool, tmp_path: Path, engine_log: EngineLog
+):
+    def customize(writer: gguf.GGUFWriter) -> None:
+        scale(writer)
+        writer.add_rope_scaling_factor(8.0)
+        writer.add_rope_scaling_orig_ctx_len(64)
+
+    tensors = {name: data * 4 if data.ndim > 1 else data for name, data in llama_tensors().items()}
+    path = write_model(tmp_path / "m.gguf", customize=customize, tensors=tensors)
+    scaled = load_model(str(path), n_gpu_layers=0, on_progress=lambda _fraction: None)
+    one = open_context(scaled, ContextOptions(n_ctx=512, n_batch=128, n_seq_max=2, n_threads=1))
+    prompt = np.arange(10, 74, dtype=np.int32)
+    fill(one, prompt, 0)
+    fill(one, prompt, 1)
+    before = after(one, prompt, 1)
+    one.trim(1, keep=prompt.size - 1)
+    one.shift(0, 4, 34)
+    after(one, prompt[:34], 0)
+    changed = np.abs(after(one, prompt, 1) - before).max()
+    assert one.can_shift is may
+    assert bool(changed < 0.01) is may, "what llama.cpp does"
+
+
+def test_what_is_being_copied_is_neither_read_nor_written_over(context: Context, model: Model):
+    prompt = words(model)
+    fill(context, prompt, 0)
+    context.share_sequence(0, 1)
+    assert context.read_state(1) is None
+    assert context.read_state(0) is not None
+    assert [context.may_write(seq_id) for seq_id in (0, 1)] == [False, False]
+    assert not context.swap_sequences(0, 1)
+    after(context, prompt, 0)
+    assert context.may_write(0)
+    assert context.read_state(1) is not None

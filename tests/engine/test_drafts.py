@@ -36,6 +36,13 @@ def test_a_picture_is_not_guessed():
     assert guess(1, 2, -7, -8, 5, 1, 2) == ([], 0)
 
 
+def test_of_very_many_places_the_latest_are_looked_at():
+    """All of them would take longer than the step, where a long text repeats one line."""
+    before, often = (1, 2, 3, 4, 5, 9), (7, 5) * 5000
+    assert guess(*before, *often, 1, 2, 3, 4, 5, at_most=1) == ([], 0)
+    assert guess(*before, *(7, 5) * 50, 1, 2, 3, 4, 5, at_most=1) == ([9], 5)
+
+
 @pytest.mark.parametrize("ids", [(), (1,), (1, 2), (1, 2, 3, 4), (5, 2, 7, 2)])
 def test_one_token_that_stood_there_before_is_no_reason(ids: tuple[int, ...]):
     assert guess(*ids) == ([], 0)

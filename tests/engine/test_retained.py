@@ -61,7 +61,7 @@ def test_the_next_turn_takes_the_place_of_the_one_before():
 
 
 def test_a_state_that_cannot_be_cut_is_good_only_for_what_begins_with_all_of_it():
-    retained = Retained(100, may_cut=False)
+    retained = Retained(100, window=0)
     retained.keep(tokens(1, 2, 3), state())
     assert found(retained, 1, 2, 9) is None
     assert found(retained, 1, 2, 3, 9) == ([1, 2, 3], 3)
@@ -70,6 +70,34 @@ def test_a_state_that_cannot_be_cut_is_good_only_for_what_begins_with_all_of_it(
     assert not retained.holds(tokens(1, 2))
     retained.keep(tokens(1, 2, 3, 4), state())
     assert len(retained) == 2
+
+
+def test_a_state_beyond_its_window_is_good_only_as_a_whole_and_a_shorter_one_for_any_part():
+    retained = Retained(100, window=3)
+    retained.keep(tokens(1, 2, 3), state())
+    retained.keep(tokens(5, 6, 7, 8), state())
+    assert found(retained, 1, 2, 9) == ([1, 2, 3], 2)
+    assert found(retained, 5, 6, 9) is None
+    assert found(retained, 5, 6, 7, 8, 9) == ([5, 6, 7, 8], 4)
+    retained.keep(tokens(1, 2, 3, 4), state())  # a part of which is no substitute for the one before
+    assert found(retained, 1, 2, 9) is None
+    assert retained.holds(tokens(1, 2, 3, 4))
+    assert not retained.holds(tokens(5, 6))
+
+
+def test_room_is_made_before_a_state_is_copied():
+    """So that at no moment there is more than the limit, or than others can spare."""
+    now = [100]
+    retained = Retained(30, spare_bytes=lambda: now[0])
+    for first in (1, 2, 3):
+        retained.keep(tokens(first), state())
+    assert retained.make_room(20)
+    assert (retained.n_bytes, retained.holds(tokens(3))) == (10, True)
+    assert not retained.make_room(31)
+    now[0] = -5
+    assert not retained.make_room(8)
+    assert retained.make_room(5)
+    assert retained.n_bytes == 0
 
 
 @pytest.mark.parametrize(("spare", "left"), [(5, 3), (0, 3), (-1, 2), (-15, 1), (-1000, 0)])

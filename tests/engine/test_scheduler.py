@@ -1,6 +1,7 @@
 """Continuous batching: queueing, fairness, prefill beside running answers, and what a broken engine says."""
 
 import asyncio
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from janagent.children import wire
 from janagent.engine.context import ContextOptions, open_context
 from janagent.engine.drafts import Costs
 from janagent.engine.model import Model, Tokens, load_model
+from janagent.engine.retained import Retained
 from janagent.engine.sampling import Sampling
 from janagent.engine.scheduler import Scheduler
 from janagent.engine.text import TextStream
@@ -242,3 +244,39 @@ async def test_every_token_is_the_best_one_after_those_before_it_drafts_or_not(m
                 logits = context.logits(0)
                 # llama.cpp does not promise the same bits for a token alone and among others.
                 assert logits[whole[at + 1]] > logits.max() - 0.5
+
+
+async def test_the_loop_does_not_wait_while_a_conversation_is_copied(
+    tiny_gguf: Path, monkeypatch: pytest.MonkeyPatch
+):
+    tiny = load_model(str(tiny_gguf), n_gpu_layers=0, on_progress=lambda _fraction: None)
+    context = open_context(tiny, ContextOptions(n_ctx=256, n_batch=64, n_seq_max=1, n_threads=1))
+    retained = Retained(1 << 30)
+    scheduler = Scheduler(
+        context, n_slots=1, ctx_len=256, queue_limit=9, on_broken=pytest.fail, retained=retained
+    )
+    is_copying, may_go_on = threading.Event(), threading.Event()
+    read_state = context.read_state
+
+    def slowly(seq_id: int) -> Any:
+        is_copying.set()
+        assert may_go_on.wait(60)
+        return read_state(seq_id)
+
+    monkeypatch.setattr(context, "read_state", slowly)
+    scheduler.start(asyncio.get_running_loop())
+    try:
+        prompts = [tiny.tokenize(f"{word} " * 20, special=False) for word in ("oak", "elm", "ash")]
+        await generated(scheduler, prompts[:1])
+        second = asyncio.ensure_future(generated(scheduler, prompts[1:2]))  # noqa: TID251
+        assert await asyncio.to_thread(is_copying.wait, 60)
+        third = asyncio.ensure_future(generated(scheduler, prompts[2:]))  # noqa: TID251
+        await asyncio.sleep(0)  # it has been asked for
+        assert scheduler.counts()[1] == 1
+        may_go_on.set()
+        await asyncio.gather(second, third)
+    finally:
+        may_go_on.set()
+        scheduler.stop()
+        scheduler._thread.join()
+    assert len(retained) == 2

@@ -294,7 +294,7 @@ def test_a_conversation_of_an_odd_memory_comes_back_too(odd_context: Context):
     context, begin = odd_context, np.arange(10, 70, dtype=np.int32)
     expected = alone(context, begin, 8)
     context.clear_memory()
-    table = SlotTable(context, n_slots=3, ctx_len=512, retained=Retained(1 << 30, may_cut=context.can_cut))
+    table = SlotTable(context, n_slots=3, ctx_len=512, retained=Retained(1 << 30, window=context.window))
     first = generation(begin)
     table.occupy(first)
     assert answer(context, table, first, 8) == expected
@@ -312,3 +312,119 @@ def test_a_conversation_of_an_odd_memory_comes_back_too(odd_context: Context):
     assert again.n_cached == begin.size + 7
     found = answer(context, table, again, 8)
     assert found == alone(context, wanted, 8)
+
+
+def test_a_slot_that_another_is_being_copied_from_is_not_written_over(context: Context, model: Model):
+    """A client that leaves while somebody waits for its prompt, and a conversation that comes back then."""
+    context.clear_memory()
+    table = SlotTable(context, n_slots=3, ctx_len=128, retained=Retained(1 << 30))
+    back = generation(
+        model.tokenize(
+            "Roses are red and violets are blue, says the old poem that everybody knows by heart",
+            special=False,
+        )
+    )
+    table.occupy(back)
+    answer(context, table, back, 4)
+    table.release(slot_of(table, back))
+    displace(context, table, model)
+    leaving = generation(prompt(model, "What is the capital of France?"))
+    waiting = generation(prompt(model, "Who wrote Hamlet?"))
+    table.occupy(leaving)
+    table.occupy(waiting)
+    slot = slot_of(table, leaving)
+    begin = leaving.prompt[:16]  # a first chunk of its prompt
+    context.clear_batch()
+    context.add_tokens(begin, position=0, seq_id=slot.seq_id)
+    slot.put(begin, batch_index=-1)
+    context.decode()
+    slot.commit()
+    third = generation(model.tokenize("7 is the number of another text", special=False))
+    table.occupy(third)
+    table.release(slot)
+    again = generation(back.prompt)
+    table.occupy(again)
+    expected = alone(context_like(context), waiting.prompt, 8)
+    assert answer(context, table, waiting, 8) == expected
+    assert waiting.n_cached == begin.size
+
+
+def context_like(context: Context) -> Context:
+    """Another one over the same model."""
+    return open_context(context.model, ContextOptions(n_ctx=1536, n_batch=192, n_seq_max=3, n_threads=1))
+
+
+def test_a_conversation_comes_back_while_another_is_being_copied(context: Context, model: Model):
+    context.clear_memory()
+    table = SlotTable(context, n_slots=3, ctx_len=128, retained=Retained(1 << 30))
+    ends = ["What is the capital of France, and of Spain, and of Italy?", "Who wrote Hamlet?"]
+    first, second = (generation(prompt(model, end)) for end in ends)
+    table.occupy(first)
+    said = answer(context, table, first, 12)
+    table.release(slot_of(table, first))
+    displace(context, table, model)
+    table.occupy(second)
+    step(context, table)
+    third = generation(prompt(model, "How many legs has a spider?"))
+    table.occupy(third)  # takes the beginning from the second one, with the next step
+    whole = np.concatenate((first.prompt, np.array(said, dtype=np.int32)))
+    again = generation(whole)
+    table.occupy(again)
+    assert again.n_cached == whole.size - 1
+    assert answer(context, table, again, 8) == alone(context_like(context), whole, 8)
+
+
+@pytest.fixture(scope="module")
+def windowed(tmp_path_factory: pytest.TempPathFactory, engine_log: EngineLog) -> Context:
+    path = write_windowed(tmp_path_factory.mktemp("windowed") / "windowed.gguf")
+    loaded = load_model(str(path), n_gpu_layers=0, on_progress=lambda _fraction: None)
+    return open_context(loaded, ContextOptions(n_ctx=3072, n_batch=256, n_seq_max=3, n_threads=1))
+
+
+def computed(context: Context, table: SlotTable, wanted: Tokens, n_tokens: int = 2) -> Generation:
+    """A finished answer."""
+    one = generation(wanted)
+    table.occupy(one)
+    answer(context, table, one, n_tokens)
+    table.release(slot_of(table, one))
+    return one
+
+
+def long_text(size: int, *, first: int = 0) -> Tokens:
+    return (10 + (np.arange(size, dtype=np.int32) * 7 + first) % 240).astype(np.int32)
+
+
+def test_a_window_that_has_moved_on_costs_nobody_what_he_has(windowed: Context):
+    """A slot with more of the beginning, which has forgotten it, against one that has less and still can."""
+    windowed.clear_memory()
+    table = SlotTable(windowed, n_slots=3, ctx_len=1024)
+    text = long_text(250)
+    computed(windowed, table, text)
+    state = windowed.read_state(0)
+    assert state is not None
+    assert windowed.write_state(
+        0, state
+    )  # as after a time in memory: without what the window has left behind
+    assert not windowed.can_keep(0, 200)
+    short = np.concatenate((text[:100], long_text(20, first=3)))
+    computed(windowed, table, short)
+    wanted = np.concatenate((text[:200], long_text(9, first=5)))
+    running = generation(long_text(30, first=1))
+    table.occupy(running)
+    again = generation(wanted)
+    table.occupy(again)
+    assert again.n_cached == 100
+    found = answer(windowed, table, again, 6)
+    assert found == alone(windowed, wanted, 6)
+
+
+def test_what_is_kept_of_a_window_that_has_moved_on_is_not_taken_for_a_part_of_it(windowed: Context):
+    windowed.clear_memory()
+    table = SlotTable(windowed, n_slots=3, ctx_len=1024, retained=Retained(1 << 30, window=windowed.window))
+    begin = long_text(120)
+    for end in (b"first", b"other"):
+        computed(windowed, table, np.concatenate((begin, long_text(30, first=end[0]))))
+        for number in range(3):
+            computed(windowed, table, long_text(60, first=number + 1))
+    running = table._retained.find(np.concatenate((begin, long_text(9))), longer_than=0)
+    assert running is None

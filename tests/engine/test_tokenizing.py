@@ -69,6 +69,7 @@ async def test_media_stand_where_their_marks_do(tiny: Model):
 async def test_an_empty_prompt_still_has_a_token_to_begin_with(model: Model, tiny: Model):
     assert (await prompt_tokens(model, "", suffix=None)).size == 1
     assert list(await prompt_tokens(tiny, "", suffix=None)) == [tiny.bos]
+    assert (await mixed_prompt(model, "", Marks(), [])).tokens.size == 1  # of a template that says nothing
 
 
 async def test_a_suffix_needs_a_model_trained_for_it(model: Model, tiny: Model):
