@@ -21,8 +21,13 @@ UNIT = "janagent.service"
 
 
 def url_of(own: OwnSystemd) -> str:
-    """Where the daemon is, by the words that it gave systemd."""
-    return own.show(UNIT, "StatusText").split(",")[0]
+    """Where the daemon is, by the words that it gives systemd, which are others while it reads its settings."""
+
+    def told() -> str:
+        words = own.show(UNIT, "StatusText").split(",")[0]
+        return words if words.startswith("http") else ""
+
+    return until(told, what="it says where it is")
 
 
 def get(own: OwnSystemd, path: str) -> Any:
@@ -109,11 +114,14 @@ def test_a_reload_changes_settings_and_not_the_process(running: OwnSystemd) -> N
     pid = running.show(UNIT, "MainPID")
     settings(running, 'api_key = "fresh"\n')
     running.systemctl("reload", UNIT)
-    until(
-        lambda: list(get(running, "/v1/health")) == ["status"], what="without a key only the status is told"
-    )
-    settings(running, "")
-    running.systemctl("reload", UNIT)
+    try:
+        until(
+            lambda: list(get(running, "/v1/health")) == ["status"],
+            what="without a key only the status is told",
+        )
+    finally:
+        settings(running, "")
+        running.systemctl("reload", UNIT)
     until(lambda: "counts" in get(running, "/v1/health"), what="no key is needed any more")
     assert (running.show(UNIT, "ActiveState"), running.show(UNIT, "MainPID")) == ("active", pid)
 
