@@ -235,7 +235,7 @@ def _tls(cert: Path | None, key: Path | None) -> ssl.SSLContext | None:
 def _say_ready(url: str, runtime: Runtime, settings: Settings) -> None:
     statuses = runtime.statuses()
     print(f"janagent {__version__} ready on {url}", flush=True)
-    print(f"  {len(statuses)} models in {settings.models_dir}", flush=True)
+    print(f"  {len(statuses)} model{'s' * (len(statuses) != 1)} in {settings.models_dir}", flush=True)
     for notice in runtime.notices:
         print(f"  note: {notice}", flush=True)
     for line in next_steps(url, statuses[0].id if statuses else None, settings):

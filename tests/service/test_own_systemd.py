@@ -21,7 +21,7 @@ UNIT = "janagent.service"
 
 
 def url_of(own: OwnSystemd) -> str:
-    """Where the daemon is, by the words that it gives systemd, which are others while it reads its settings."""
+    """Where the daemon is, by what it tells systemd; while it reads its settings it tells that."""
 
     def told() -> str:
         words = own.show(UNIT, "StatusText").split(",")[0]
