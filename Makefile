@@ -36,6 +36,10 @@ define tools
 command -v $(PYTHON) >/dev/null 2>&1 && $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || need="$$need python3-venv"; \
 command -v c++ >/dev/null 2>&1 || need="$$need g++"; \
 for tool in $(1); do command -v $${tool%%:*} >/dev/null 2>&1 || need="$$need $${tool##*:}"; done; \
+if [ -n "$(strip $(2))" ] && command -v $(PYTHON) >/dev/null 2>&1; then \
+	$(PYTHON) -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' \
+		|| need="$$need python3-dev"; \
+fi; \
 for file in $(2); do \
 	find /usr/lib /usr/lib64 -name "$${file%%:*}" 2>/dev/null | grep -q . || need="$$need $${file##*:}"; \
 done; \

@@ -1,5 +1,5 @@
 """Eight requests on four slots that share one long system prompt, as agents and assistants send them: when
-nobody had it before, and when it comes back after other conversations took every slot.
+nobody had it before, when one request did, and when it comes back after other conversations took every slot.
 
 Each round has a system prompt of its own, so that nothing is left over from the round before.
 """
@@ -21,8 +21,9 @@ TOKENS = 32
 RULES = 54
 OTHER_RULES = 12
 SLOTS = 4
-Round = tuple[Burst, Burst]
-"""A new system prompt, and the same again."""
+WHEN = ("a new one", "known from one request", "back after others")
+Round = tuple[Burst, ...]
+"""A burst for each of `WHEN`."""
 
 
 async def measure(plan: Plan) -> Section:
@@ -46,22 +47,24 @@ async def measure(plan: Plan) -> Section:
     return Section(
         "One shared system prompt",
         f"{CLIENTS} requests on {SLOTS} slots, {TOKENS} tokens each.",
-        [*_lines("a new one", pairs, 0), *_lines("back after others", pairs, 1)],
+        [line for at, what in enumerate(WHEN) for line in _lines(what, pairs, at)],
     )
 
 
 async def _turns(servers: list[Peer], number: int, attempt: int) -> dict[str, Round]:
     place, found = number * 10 + attempt, {}
-    system = _system(place, RULES - number % 3)
+    new, known = (_system(place + at, RULES - number % 3) for at in (0, 200))
     for server in servers:
-        new = await burst(server.target, CLIENTS, tokens=TOKENS, seed=number, system=system)
+        target = server.target
+        got = [await burst(target, CLIENTS, tokens=TOKENS, seed=number, system=new)]
+        await burst(target, 1, tokens=8, seed=number, system=known)
+        got.append(await burst(target, CLIENTS, tokens=TOKENS, seed=number + 300, system=known))
         for other in range(2):
-            await burst(
-                server.target, SLOTS, tokens=8, seed=other, system=_system(place + 400 + other, OTHER_RULES)
-            )
-        again = await burst(server.target, CLIENTS, tokens=TOKENS, seed=number + 500, system=system)
-        print(f"  {server.name}: {new.tokens_per_s:.1f}, {again.tokens_per_s:.1f} tok/s", file=sys.stderr)
-        found[server.name] = (new, again)
+            system = _system(place + 400 + other, OTHER_RULES)
+            await burst(target, SLOTS, tokens=8, seed=other, system=system)
+        got.append(await burst(target, CLIENTS, tokens=TOKENS, seed=number + 500, system=new))
+        found[server.name] = tuple(got)
+        print(f"  {server.name}: {', '.join(f'{b.tokens_per_s:.1f}' for b in got)} tok/s", file=sys.stderr)
     return found
 
 
