@@ -30,6 +30,7 @@ def llava(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
         write_projector(there / ".proj")
         write_model(daemon.models / "blind" / "blind.gguf")
         shutil.copyfile(EXAMPLE, there / EXAMPLE.name)
+        daemon.wait_state("blind", "downloaded", "starting", "running")
         daemon.wait_state(ID, "running", "failed")
         yield daemon
 
