@@ -4,11 +4,10 @@ import asyncio
 import sys
 import tempfile
 from contextlib import AsyncExitStack
-from functools import partial
 from pathlib import Path
 
 from tests.benchmarks import peers
-from tests.benchmarks.calm import undisturbed
+from tests.benchmarks.calm import in_turns
 from tests.benchmarks.load import ask, body, prompts
 from tests.benchmarks.peers import Peer
 from tests.benchmarks.report import Line, Plan, Section, spread, verdict
@@ -26,11 +25,7 @@ async def measure(plan: Plan) -> Section:
         root = peers.make_root(Path(folder), ctx_len=CTX_LEN)
         ours = await stack.enter_async_context(peers.daemon(root))
         theirs = await stack.enter_async_context(peers.llama_server_peer(ctx_len=CTX_LEN))
-        pairs = []
-        for number in range(2):
-            order = [ours, theirs] if number % 2 else [theirs, ours]
-            got = await undisturbed(plan, partial(_both, order, number))
-            pairs.append((got[ours.name], got[theirs.name]))
+        pairs = await in_turns(plan, (ours, theirs), 2, _once)
     gap = spread([mine[0] / other[0] for mine, other in pairs])
     lines = [
         Line(
@@ -48,19 +43,16 @@ async def measure(plan: Plan) -> Section:
     return Section("A long prompt beside running answers", "7,500 tokens beside three streams.", lines)
 
 
-async def _both(order: list[Peer], number: int, attempt: int) -> dict[str, tuple[float, float]]:
-    return {peer.name: await _once(peer, number * 10 + attempt) for peer in order}
-
-
-async def _once(peer: Peer, number: int) -> tuple[float, float]:
+async def _once(peer: Peer, number: int, attempt: int) -> tuple[float, float]:
     """The longest gap of the streams, and the long prompt's time to its first token, in seconds."""
-    long = " ".join(f"{number + 2} word{at % 97}" for at in range(WORDS // 2))
+    seed = number * 10 + attempt
+    long = " ".join(f"{seed + 2} word{at % 97}" for at in range(WORDS // 2))
     async with peer.target.session() as session:
         streams = [
             asyncio.ensure_future(  # noqa: TID251
                 ask(session, peer.target, body(peer.target, prompt, tokens=CTX_LEN // 8))
             )
-            for prompt in prompts(STREAMS, seed=number)
+            for prompt in prompts(STREAMS, seed=seed)
         ]
         await asyncio.sleep(2)
         waited = await ask(session, peer.target, body(peer.target, long, tokens=2))

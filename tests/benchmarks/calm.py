@@ -8,6 +8,7 @@ know what is measured. What the hypervisor takes away counts as another program.
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from time import perf_counter
 from typing import TypeVar
 
@@ -18,6 +19,7 @@ from tests.benchmarks.report import Plan
 LIMIT = 0.06
 """Share of all cores that others may use: daemons of a resting machine stay well below."""
 T = TypeVar("T")
+W = TypeVar("W")
 
 
 async def undisturbed(plan: Plan, measure: Callable[[int], Awaitable[T]]) -> T:
@@ -40,6 +42,23 @@ async def undisturbed(plan: Plan, measure: Callable[[int], Awaitable[T]]) -> T:
             share, result = min(tries, key=lambda pair: pair[0])
             _note(plan, share)
             return result
+
+
+async def in_turns(
+    plan: Plan, ways: tuple[W, W], rounds: int, measure: Callable[[W, int, int], Awaitable[T]]
+) -> list[tuple[T, T]]:
+    """What `measure(way, round, attempt)` found for both ways in each round, undisturbed.
+
+    Who comes first changes from round to round.
+    """
+
+    async def both(number: int, attempt: int) -> tuple[T, T]:
+        found = {}
+        for at in (0, 1) if number % 2 else (1, 0):
+            found[at] = await measure(ways[at], number, attempt)
+        return found[0], found[1]
+
+    return [await undisturbed(plan, partial(both, number)) for number in range(rounds)]
 
 
 async def wait(plan: Plan, deadline: float | None = None) -> None:

@@ -10,12 +10,11 @@ import json
 import tempfile
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from time import perf_counter
 
 from tests.benchmarks import peers
-from tests.benchmarks.calm import undisturbed
+from tests.benchmarks.calm import in_turns
 from tests.benchmarks.load import Target, ask, body, prompts
 from tests.benchmarks.peers import Peer
 from tests.benchmarks.report import Line, Plan, Section, spread, verdict
@@ -52,13 +51,9 @@ async def measure(plan: Plan) -> Section:
         )
         ours = await stack.enter_async_context(peers.daemon(root))
         theirs = await stack.enter_async_context(peers.llama_server_peer(projector=projector))
-        pairs = []
         for server in (ours, theirs):
             await _question(server.target, seed=1, words="Warm up.")
-        for number in range(plan.rounds):
-            order = [ours, theirs] if number % 2 else [theirs, ours]
-            got = await undisturbed(plan, partial(_turns, order, number))
-            pairs.append((got[ours.name], got[theirs.name]))
+        pairs = await in_turns(plan, (ours, theirs), plan.rounds, _seen)
     return Section("Pictures", (__doc__ or "").split("\n\n")[1], _lines(pairs))
 
 
@@ -96,15 +91,12 @@ def _lines(pairs: list[tuple[Seen, Seen]]) -> list[Line]:
     return lines
 
 
-async def _turns(servers: list[Peer], number: int, attempt: int) -> dict[str, Seen]:
-    found = {}
-    for server in servers:
-        seed = 10 * (100 * number + attempt) + 2
-        first_s = await _question(server.target, seed=seed, words="What is this?")
-        second_s = await _question(server.target, seed=seed, words="Which colours has it?")
-        gap_s, calm_gap_s = await _beside(server.target, seed=seed + 1)
-        found[server.name] = Seen(first_s, second_s, gap_s, calm_gap_s)
-    return found
+async def _seen(server: Peer, number: int, attempt: int) -> Seen:
+    seed = 10 * (100 * number + attempt) + 2
+    first_s = await _question(server.target, seed=seed, words="What is this?")
+    second_s = await _question(server.target, seed=seed, words="Which colours has it?")
+    gap_s, calm_gap_s = await _beside(server.target, seed=seed + 1)
+    return Seen(first_s, second_s, gap_s, calm_gap_s)
 
 
 def _asked(target: Target, *, seed: int, words: str) -> dict[str, object]:

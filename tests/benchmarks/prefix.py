@@ -7,11 +7,10 @@ Each round has a system prompt of its own, so that nothing is left over from the
 import sys
 import tempfile
 from contextlib import AsyncExitStack
-from functools import partial
 from pathlib import Path
 
 from tests.benchmarks import peers
-from tests.benchmarks.calm import undisturbed
+from tests.benchmarks.calm import in_turns
 from tests.benchmarks.load import Burst, burst
 from tests.benchmarks.peers import Peer
 from tests.benchmarks.report import Line, Plan, Section, spread, verdict
@@ -37,13 +36,9 @@ async def measure(plan: Plan) -> Section:
             )
             ours = await stack.enter_async_context(peers.daemon(root))
         theirs = await stack.enter_async_context(peers.llama_server_peer())
-        pairs: list[tuple[Round, Round]] = []
         for server in (ours, theirs):
             await burst(server.target, 1, tokens=8, seed=999)
-        for number in range(max(2, plan.rounds - 2)):
-            order = [ours, theirs] if number % 2 else [theirs, ours]
-            got = await undisturbed(plan, partial(_turns, order, number))
-            pairs.append((got[ours.name], got[theirs.name]))
+        pairs = await in_turns(plan, (ours, theirs), max(2, plan.rounds - 2), _round)
     return Section(
         "One shared system prompt",
         f"{CLIENTS} requests on {SLOTS} slots, {TOKENS} tokens each.",
@@ -51,21 +46,18 @@ async def measure(plan: Plan) -> Section:
     )
 
 
-async def _turns(servers: list[Peer], number: int, attempt: int) -> dict[str, Round]:
-    place, found = number * 10 + attempt, {}
+async def _round(server: Peer, number: int, attempt: int) -> Round:
+    place, target = number * 10 + attempt, server.target
     new, known = (_system(place + at, RULES - number % 3) for at in (0, 200))
-    for server in servers:
-        target = server.target
-        got = [await burst(target, CLIENTS, tokens=TOKENS, seed=number, system=new)]
-        await burst(target, 1, tokens=8, seed=number, system=known)
-        got.append(await burst(target, CLIENTS, tokens=TOKENS, seed=number + 300, system=known))
-        for other in range(2):
-            system = _system(place + 400 + other, OTHER_RULES)
-            await burst(target, SLOTS, tokens=8, seed=other, system=system)
-        got.append(await burst(target, CLIENTS, tokens=TOKENS, seed=number + 500, system=new))
-        found[server.name] = tuple(got)
-        print(f"  {server.name}: {', '.join(f'{b.tokens_per_s:.1f}' for b in got)} tok/s", file=sys.stderr)
-    return found
+    got = [await burst(target, CLIENTS, tokens=TOKENS, seed=number, system=new)]
+    await burst(target, 1, tokens=8, seed=number, system=known)
+    got.append(await burst(target, CLIENTS, tokens=TOKENS, seed=number + 300, system=known))
+    for other in range(2):
+        system = _system(place + 400 + other, OTHER_RULES)
+        await burst(target, SLOTS, tokens=8, seed=other, system=system)
+    got.append(await burst(target, CLIENTS, tokens=TOKENS, seed=number + 500, system=new))
+    print(f"  {server.name}: {', '.join(f'{b.tokens_per_s:.1f}' for b in got)} tok/s", file=sys.stderr)
+    return tuple(got)
 
 
 def _lines(what: str, pairs: list[tuple[Round, Round]], at: int) -> list[Line]:

@@ -7,12 +7,11 @@ import sys
 import tempfile
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tests.benchmarks import peers
-from tests.benchmarks.calm import undisturbed
+from tests.benchmarks.calm import in_turns
 from tests.benchmarks.load import ask, body
 from tests.benchmarks.peers import Peer
 from tests.benchmarks.report import Line, Plan, Section, spread, verdict
@@ -54,11 +53,7 @@ async def measure(plan: Plan) -> Section:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="jan-bench-"))
         ours = await stack.enter_async_context(peers.daemon(peers.make_root(Path(folder))))
         theirs = await stack.enter_async_context(peers.llama_server_peer())
-        rounds: list[tuple[list[float], list[float]]] = []
-        for number in range(max(2, plan.rounds - 2)):
-            order = [ours, theirs] if number % 2 else [theirs, ours]
-            got = await undisturbed(plan, partial(_both, order, number))
-            rounds.append((got[ours.name], got[theirs.name]))
+        rounds = await in_turns(plan, (ours, theirs), max(2, plan.rounds - 2), _chats)
     later = [mine / other for a, b in rounds for mine, other in zip(a[2:], b[2:], strict=True)]
     ratio = spread(later)
     lines = [
@@ -75,14 +70,11 @@ async def measure(plan: Plan) -> Section:
     return Section("Two chats of ten turns", f"In turns, {TOKENS} tokens an answer.", lines)
 
 
-async def _both(order: list[Peer], number: int, attempt: int) -> dict[str, list[float]]:
-    return {peer.name: await _chats(peer, number * 100 + attempt * 10) for peer in order}
-
-
-async def _chats(peer: Peer, number: int) -> list[float]:
+async def _chats(peer: Peer, number: int, attempt: int) -> list[float]:
     """First-token times, the turns of both chats in turn."""
     firsts = []
-    chats = [Chat(number), Chat(number + 5)]
+    first = number * 100 + attempt * 10
+    chats = [Chat(first), Chat(first + 5)]
     for turn in range(TURNS):
         firsts += [await _turn(peer, chat, turn) for chat in chats]
     print(f"  {peer.name}: {' '.join(f'{first * 1000:.0f}' for first in firsts)} ms", file=sys.stderr)
