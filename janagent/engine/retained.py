@@ -102,16 +102,16 @@ class Retained:
 
         At most all of `prompt` but the last, which must be decoded.
         """
-        key = key_of(prompt[:-1])
-        best: Match | None = None
+        key, best = key_of(prompt[:-1]), None
         with self._lock:
             if (whole := self._whole.shorter(key)) is not None and len(whole) // 4 > longer_than:
-                best, longer_than = Match(self._by_use[whole], len(whole) // 4), len(whole) // 4
+                best, longer_than = whole, len(whole) // 4
             if (part := self._divisible.most_alike(key)) is not None and part[1] > longer_than:
-                best = Match(self._by_use[part[0]], part[1])
-            if best is not None:
-                self._by_use.move_to_end(key_of(best.kept.tokens))
-        return best
+                best, longer_than = part
+            if best is None:
+                return None
+            self._by_use.move_to_end(best)
+            return Match(self._by_use[best], longer_than)
 
     def give_back_if_short(self) -> None:
         """Drop as much as others need, the least recently used first."""

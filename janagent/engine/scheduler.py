@@ -294,7 +294,7 @@ class Scheduler:
         assert victim.generation is not None
         log.warning("no room left in the KV cache; the youngest of %d answers is given up", len(active))
         self._deliver([(victim.generation, Progress("", error="no room left in the KV cache"))])
-        self._slots.forget(victim)
+        self._slots.cut(victim, keep=0)
         self._release(victim)
 
     def _take_tokens(self, slot: Slot, updates: list[Update]) -> None:

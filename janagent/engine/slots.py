@@ -175,7 +175,7 @@ def choose_slot(
     """
     slots = list(slots)
     free = [slot for slot in slots if slot.generation is None]
-    oldest = oldest_free(free)
+    oldest = unused_longest(free)
     if not may_reuse:
         return Choice(oldest, 0)
 
@@ -184,11 +184,10 @@ def choose_slot(
         is_coming = coming > there and coming - there >= least_wait
         return coming if is_coming else keepable(slot, there)
 
-    best = max(
-        (slot for slot in (slots if may_share else free) if slot.source is None),
-        key=lambda slot: (shared_of(slot), slot.generation is None, -slot.last_used),
+    shared, best = max(
+        ((shared_of(slot), slot) for slot in (slots if may_share else free) if slot.source is None),
+        key=lambda found: (found[0], found[1].generation is None, -found[1].last_used),
     )
-    shared = shared_of(best)
     if best.generation is None and (shared * 2 >= best.n_past or best is oldest):
         return Choice(best, shared)
     keep = keepable(oldest, common_prefix(oldest, prompt))
@@ -197,9 +196,9 @@ def choose_slot(
     return Choice(oldest, keep)
 
 
-def oldest_free(slots: Iterable[Slot]) -> Slot:
-    """The free slot unused for longest, at least one of which there is."""
-    return min((slot for slot in slots if slot.generation is None), key=lambda slot: slot.last_used)
+def unused_longest(free: Iterable[Slot]) -> Slot:
+    """Of free slots, at least one of which there is."""
+    return min(free, key=lambda slot: slot.last_used)
 
 
 def share_budget(remaining: Sequence[int], budget: int) -> list[int]:

@@ -20,7 +20,7 @@ from janagent.engine.media import position_of, whole_runs
 from janagent.engine.model import Tokens
 from janagent.engine.retained import Match, Retained
 from janagent.engine.sampling import open_sampler
-from janagent.engine.slots import Slot, choose_slot, common_prefix, is_worth_copying, oldest_free
+from janagent.engine.slots import Slot, choose_slot, common_prefix, is_worth_copying, unused_longest
 from janagent.engine.work import Generation
 
 #: steps that a gap between running answers may last: an answer that ends is often followed by the next one
@@ -151,10 +151,6 @@ class SlotTable:
         """Drop what the cache holds for a slot beyond its first `keep` tokens."""
         self._trim(slot, keep=keep)
 
-    def forget(self, slot: Slot) -> None:
-        """Drop what the cache holds for a slot."""
-        self._trim(slot, keep=0)
-
     def _settle(self) -> None:
         """End the waits that are over; so no free slot is waited for."""
         for slot in self._slots:
@@ -183,7 +179,7 @@ class SlotTable:
         """The free slot unused for longest that no copy is under way from or into."""
         may_write = self._context.may_write
         free = [slot for slot in self._slots if slot.generation is None and may_write(slot.seq_id)]
-        return oldest_free(free) if free else None
+        return unused_longest(free) if free else None
 
     def _better(self, prompt: Tokens, n_cached: int) -> Match | None:
         """What is retained of `prompt`, if it is well more than the slots have."""
