@@ -5,7 +5,6 @@ them, `stamp` knows whether they are still as written.
 """
 
 import os
-import plistlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -64,6 +63,8 @@ def installed_flags() -> tuple[str, ...]:
         return ()
     text = path.read_text("utf-8")
     if is_mac():
+        import plistlib  # with its parser a megabyte, which every command would carry
+
         words = [str(word) for word in plistlib.loads(text.encode())["ProgramArguments"]]
     else:
         line = next(line for line in text.splitlines() if line.startswith("ExecStart="))
