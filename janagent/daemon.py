@@ -4,6 +4,8 @@ It assembles: lock, log, runtime, HTTP, signals; and takes apart in the reverse 
 """
 
 import asyncio
+import contextlib
+import ctypes
 import errno
 import faulthandler
 import gc
@@ -92,6 +94,15 @@ def set_up_logging(settings: Settings) -> None:
     )
 
 
+def _give_back_heap() -> None:
+    """What reading the folder needed for a moment goes back to the system: 3 MB after 10,000 manifests.
+
+    glibc keeps it otherwise (malloc_trim(3)); other C libraries have no such call.
+    """
+    with contextlib.suppress(AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def _is_stderr(path: Path) -> bool:
     """The tray starts a daemon so, and the log would hold every line twice."""
     try:
@@ -117,6 +128,7 @@ async def _serve(
         notifier.send(status(f"reading {settings.models_dir}"))
         sockets = stack.enter_context(paths.socket_folder())
         runtime = await stack.enter_async_context(Runtime(settings, sockets=sockets))
+        _give_back_heap()
         gc.freeze()  # nor does any later collection need to look at it
         gc.enable()
         app = build_app(runtime, settings)
