@@ -135,7 +135,7 @@ async def test_stopping_asks_for_the_time_that_answers_may_take_and_pings_go_on(
         await asyncio.to_thread(daemon.wait_state, "smol", "running")
         assert daemon._process is not None
         heard = asyncio.Event()
-        body = chat_body("smol", "Count to a thousand.", max_tokens=24, ignore_eos=True)
+        body = chat_body("smol", "Count to a thousand.", max_tokens=200, ignore_eos=True)
         async with aiohttp.ClientSession() as session:
             answer = create_task(stream_chat(session, daemon.url, body, on_text=heard.set), name="answer")
             await asyncio.wait_for(heard.wait(), 60)

@@ -21,7 +21,7 @@ from tests.clients import (
 from tests.daemons import Daemon, chat_body, stream_chat, stream_chats_at_once, text_of, until
 from tests.remote.certificates import make_certificate
 
-STALL_S = 25.0
+STALL_S = 15.0
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ Knows HTTP and OpenAI's shape, not llama.cpp.
 
 import asyncio
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from aiohttp import web
 
@@ -17,6 +17,8 @@ from janagent.engine.replies import clean, queue_full
 from janagent.engine.requests import MAX_INPUTS, EmbeddingBody, read_body
 from janagent.engine.tokenizing import checked, each, tokenized
 from janagent.engine.work import QueueFull
+
+_PIECE_BYTES = 256 << 10
 
 
 class Vectors:
@@ -30,7 +32,7 @@ class Vectors:
         self._model = model
         self._wake = wake
 
-    async def answer(self, request: web.Request) -> web.Response:
+    async def answer(self, request: web.Request) -> web.StreamResponse:
         """The handler. Raises RequestError."""
         body = await read_body(await request.read(), EmbeddingBody)
         embedder = self._embedder
@@ -48,9 +50,7 @@ class Vectors:
             )
         inputs = await self._inputs(body, limit=embedder.limit)
         job = await computed(embedder, inputs, wake=self._wake)
-        # Thousands of vectors are megabytes of digits; they are written beside the loop.
-        data = await asyncio.to_thread(_shown, body, job)
-        return web.Response(body=data, content_type="application/json")
+        return await _sent(request, _shown(body, job))
 
     async def _inputs(self, body: EmbeddingBody, *, limit: int) -> list[Tokens]:
         items = each(body.input)
@@ -90,8 +90,25 @@ async def computed(embedder: Embedder, inputs: list[Tokens], *, wake: Callable[[
     return job
 
 
-def _shown(body: EmbeddingBody, job: Job) -> bytearray:
-    """The answer, written vector by vector: as numbers of Python all would take many times the room."""
+async def _sent(request: web.Request, pieces: Iterator[bytes]) -> web.StreamResponse:
+    """The answer, its digits written beside the loop; one of several pieces is sent as they are made."""
+    piece = await asyncio.to_thread(next, pieces)
+    following = await asyncio.to_thread(next, pieces, None)
+    if following is None:
+        return web.Response(body=piece, content_type="application/json")
+    response = web.StreamResponse()
+    response.content_type = "application/json"
+    await response.prepare(request)
+    await response.write(piece)
+    while following is not None:
+        await response.write(following)
+        following = await asyncio.to_thread(next, pieces, None)
+    await response.write_eof()
+    return response
+
+
+def _shown(body: EmbeddingBody, job: Job) -> Iterator[bytes]:
+    """The answer in pieces: two thousand vectors are up to a hundred megabytes of digits."""
     n_tokens = sum(tokens.size for tokens in job.inputs)
     usage = {"prompt_tokens": n_tokens, "total_tokens": n_tokens}
     rest = compact({"model": clean(body.model), "usage": usage}).removeprefix("{").encode()
@@ -102,8 +119,10 @@ def _shown(body: EmbeddingBody, job: Job) -> bytearray:
             vector = normalised(vector, dimensions=body.dimensions)
         text += b'%s{"object":"embedding","index":%d,"embedding":' % (b"," if index else b"", index)
         text += _written(vector, body.encoding_format) + b"}"
-    text += b"]," + rest
-    return text
+        if len(text) >= _PIECE_BYTES:
+            yield bytes(text)
+            text.clear()
+    yield bytes(text) + b"]," + rest
 
 
 def _written(vector: Vector, encoding_format: str | None) -> bytes:

@@ -172,8 +172,11 @@ class Download:
         counts on is emptied: the name says that it is of a fetch whose record was lost. Raises OSError,
         FetchError."""
         inode = self.part.inode
-        known = [entry for entry in (self._earlier, *theirs) if entry is not None and entry.inode == inode]
-        if not known and self._record.is_anothers(inode):
+        # A new file may have the number of one that went a moment ago, and is still noted somewhere.
+        is_new = self.part.is_new
+        noted = [] if is_new else [entry for entry in (self._earlier, *theirs) if entry is not None]
+        known = [entry for entry in noted if entry.inode == inode]
+        if not known and not is_new and self._record.is_anothers(inode):
             self.part.close()
             words = f"{self.part.path} belongs to another download: finish it or remove that file"
             raise FetchError(Code.IN_THE_WAY, words)

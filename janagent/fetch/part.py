@@ -166,6 +166,8 @@ class Part:
         """Raises FetchError."""
         self.target = place.locate(file.name)
         self.path = place.folder / file.part
+        self.is_new = False
+        """It was made by `open`, and nobody has written to it."""
         self._place = place
         self._fd = -1
 
@@ -191,9 +193,11 @@ class Part:
         """
         self._place.make_way(self.target)
         with disk_faults(self.path), contextlib.ExitStack() as opened:
+            is_made = True
             try:
                 fd = os.open(self.path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o666)
             except FileExistsError:
+                is_made = False
                 try:
                     fd = os.open(self.path, _FLAGS | os.O_NONBLOCK)
                 except FileNotFoundError:
@@ -209,6 +213,7 @@ class Part:
             if not self._is_there():  # it got its name, or was removed, before we had the lock
                 self._fd = -1
                 return False
+            self.is_new = is_made and not self.size_bytes
             opened.pop_all()
         return True
 

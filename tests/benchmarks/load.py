@@ -138,15 +138,25 @@ def body(target: Target, prompt: str, *, tokens: int, system: str = "") -> dict[
     }
 
 
-async def burst(target: Target, clients: int, *, tokens: int, seed: int, system: str = "") -> Burst:
-    """`clients` conversations started at once on fresh connections; returns when all have ended."""
+async def burst(
+    target: Target,
+    clients: int,
+    *,
+    tokens: int,
+    seed: int,
+    system: str = "",
+    at_a_time: int | None = None,
+) -> Burst:
+    """`clients` conversations, all started at once or `at_a_time` of them; returns when all have ended."""
+    places = asyncio.Semaphore(at_a_time or clients)
+
+    async def answered(session: aiohttp.ClientSession, prompt: str) -> Answer:
+        async with places:
+            return await ask(session, target, body(target, prompt, tokens=tokens, system=system))
+
     async with target.session() as session:
-        asks = [
-            ask(session, target, body(target, prompt, tokens=tokens, system=system))
-            for prompt in prompts(clients, seed=seed)
-        ]
         begun = perf_counter()
-        answers = await asyncio.gather(*asks)
+        answers = await asyncio.gather(*(answered(session, one) for one in prompts(clients, seed=seed)))
         return Burst(perf_counter() - begun, answers)
 
 

@@ -1,4 +1,4 @@
-"""Eight requests on four slots that share one long system prompt, as agents and assistants send them: when
+"""Eight requests, four at a time, that share one long system prompt, as agents and assistants send them: when
 nobody had it before, when one request did, and when it comes back after other conversations took every slot.
 
 Each round has a system prompt of its own, so that nothing is left over from the round before.
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.benchmarks import peers
 from tests.benchmarks.calm import in_turns
-from tests.benchmarks.load import Burst, burst
+from tests.benchmarks.load import Burst, Target, burst
 from tests.benchmarks.peers import Peer
 from tests.benchmarks.report import Line, Plan, Section, spread, verdict
 
@@ -41,7 +41,7 @@ async def measure(plan: Plan) -> Section:
         pairs = await in_turns(plan, (ours, theirs), max(2, plan.rounds - 2), _round)
     return Section(
         "One shared system prompt",
-        f"{CLIENTS} requests on {SLOTS} slots, {TOKENS} tokens each.",
+        f"{CLIENTS} requests, {SLOTS} at a time on {SLOTS} slots, {TOKENS} tokens each.",
         [line for at, what in enumerate(WHEN) for line in _lines(what, pairs, at)],
     )
 
@@ -49,15 +49,19 @@ async def measure(plan: Plan) -> Section:
 async def _round(server: Peer, number: int, attempt: int) -> Round:
     place, target = number * 10 + attempt, server.target
     new, known = (_system(place + at, RULES - number % 3) for at in (0, 200))
-    got = [await burst(target, CLIENTS, tokens=TOKENS, seed=number, system=new)]
+    got = [await _eight(target, seed=number, system=new)]
     await burst(target, 1, tokens=8, seed=number, system=known)
-    got.append(await burst(target, CLIENTS, tokens=TOKENS, seed=number + 300, system=known))
+    got.append(await _eight(target, seed=number + 300, system=known))
     for other in range(2):
         system = _system(place + 400 + other, OTHER_RULES)
         await burst(target, SLOTS, tokens=8, seed=other, system=system)
-    got.append(await burst(target, CLIENTS, tokens=TOKENS, seed=number + 500, system=new))
+    got.append(await _eight(target, seed=number + 500, system=new))
     print(f"  {server.name}: {', '.join(f'{b.tokens_per_s:.1f}' for b in got)} tok/s", file=sys.stderr)
     return tuple(got)
+
+
+async def _eight(target: Target, *, seed: int, system: str) -> Burst:
+    return await burst(target, CLIENTS, tokens=TOKENS, seed=seed, system=system, at_a_time=SLOTS)
 
 
 def _lines(what: str, pairs: list[tuple[Round, Round]], at: int) -> list[Line]:

@@ -84,6 +84,23 @@ async def test_too_long_an_input_names_both_numbers(client: Client):
     assert str(CTX_LEN) in error["message"]
 
 
+async def test_an_answer_of_many_vectors_comes_in_pieces_and_whole(tiny_gguf: Path):
+    words = [f"w{number}" for number in range(1000)]
+    with Engine() as engine:
+        engine.start(tiny_gguf)
+        async with client_of(engine) as client:
+            body = {"model": "t", "input": words}
+            async with client.session.post("/v1/embeddings", json=body) as answer:
+                assert answer.content_type == "application/json"
+                assert answer.content_length is None, "nobody holds it whole"
+                many = await answer.json()
+            assert many["usage"]["prompt_tokens"] >= len(words)
+            (alone,) = vectors(await client.ok("embeddings", input=words[998]))
+    found = vectors(many)
+    assert len(found) == len(words)
+    assert float(alone @ found[998]) > 0.9999
+
+
 async def test_embeddings_may_be_switched_off(tiny_gguf: Path):
     with Engine() as engine:
         engine.start(tiny_gguf, embedding=False)

@@ -14,8 +14,8 @@ from tests.fetch.transfers import parts
 from tests.gguf_files import write_model
 
 NAME = "big.Q4_0.gguf"
-SIZE = 150_000_000
-LATE = [100_000_000, 125_000_000]
+SIZE = 100_000_000
+LATE = [60_000_000, 80_000_000]
 """How much is there at each kill."""
 MOST_LOST = 16 << 20
 

@@ -8,10 +8,14 @@ from pathlib import Path
 import pytest
 
 from janagent.aio import cancel_and_wait, create_task
+from janagent.fetch import download
 from janagent.fetch.faults import FetchError
+from janagent.fetch.part import Part
 from janagent.fetch.plan import RemoteFile
+from janagent.fetch.record import Entry, Record
 from janagent.fetch.transfer import Progress
-from janagent.folder.records import OpenFetch, discard, open_fetches
+from janagent.fetch.turns import take_turn
+from janagent.folder.records import OpenFetch, discard, open_fetches, record_path
 from tests.fetch.hub import TestHub
 from tests.fetch.transfers import LARGE, REPO, bring, eventually, interrupted, listing, parts, remote
 
@@ -134,3 +138,22 @@ async def test_without_a_hash_nobody_goes_on_with_what_another_began(hub: TestHu
     await bring(hub, tmp_path, file, key="b.json")
     assert (tmp_path / "model.gguf").read_bytes() == LARGE
     assert os.listdir(tmp_path) == ["model.gguf"]
+
+
+async def test_a_new_file_with_the_number_of_one_that_is_gone_is_nobody_elses(
+    hub: TestHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """File systems give the number of a removed file to the next one; here a record still has it."""
+    other = Record(record_path(tmp_path, "other.json"), key="other.json")
+    other.begin([Entry("other.gguf", len(LARGE), "0" * 64)], {})
+
+    def noted(file: RemoteFile, part: Part, record: Record) -> tuple[bool, Path | None]:
+        found = take_turn(file, part, record)
+        other.owns("other.gguf", part.inode, [(0, len(LARGE))])
+        return found
+
+    monkeypatch.setattr(download, "take_turn", noted)
+    await bring(hub, tmp_path)
+    other.remove()
+    assert (tmp_path / "model.gguf").read_bytes() == LARGE
+    assert listing(tmp_path) == ["model.gguf"]
