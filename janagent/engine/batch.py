@@ -11,12 +11,8 @@ import numpy as np
 
 from janagent.engine.context import Context
 from janagent.engine.drafts import MAX_OUTPUTS, NOTHING, Costs, best_length, look_up
+from janagent.engine.pace import Pace
 from janagent.engine.slots import Slot, share_budget
-
-#: how long one step may last because of prompt chunks: while answers run beside them, and without
-_STALL_S = 0.2
-_CHUNK_S = 0.6
-MIN_CHUNK = 32
 
 
 class Filled(NamedTuple):
@@ -27,14 +23,15 @@ class Filled(NamedTuple):
     n_draft: int = 0
 
 
-def fill(context: Context, active: Sequence[Slot], *, prefill_token_s: float, costs: Costs) -> Filled:
+def fill(context: Context, active: Sequence[Slot], *, pace: Pace, costs: Costs) -> Filled:
     """Fill the batch for the slots of `active`, in the order of their sequences, as llama.cpp wants them."""
     context.clear_batch()
     n_answers = sum(not slot.n_prefill for slot in active)
     if n_answers == len(active):
         return _add_answers(context, active, costs)
     prefilling = [slot for slot in active if slot.n_text]
-    budget = min(context.room - n_answers, chunk_size(prefill_token_s, is_alone=not n_answers))
+    # Beside answers llama.cpp takes a token of each sequence first, and what is left is to fill tiles.
+    budget = min(context.room - n_answers, pace.chunk(is_alone=not n_answers) + bool(n_answers))
     sizes = share_budget([slot.n_text for slot in prefilling], budget)
     shares = {slot.seq_id: size for slot, size in zip(prefilling, sizes, strict=True)}
     for slot in active:
@@ -44,12 +41,6 @@ def fill(context: Context, active: Sequence[Slot], *, prefill_token_s: float, co
         elif shares.get(slot.seq_id):
             _add_chunk(context, slot, shares[slot.seq_id])
     return Filled(context.n_tokens - n_answers, n_answers)
-
-
-def chunk_size(prefill_token_s: float, *, is_alone: bool) -> int:
-    """How many prompt tokens one step may take; `is_alone`: no answer waits for its end."""
-    limit_s, least = (_CHUNK_S, 2 * MIN_CHUNK) if is_alone else (_STALL_S, MIN_CHUNK)
-    return max(least, int(limit_s / prefill_token_s))
 
 
 def _add_answers(context: Context, active: Sequence[Slot], costs: Costs) -> Filled:

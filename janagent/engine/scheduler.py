@@ -19,10 +19,11 @@ import threading
 import time
 from collections.abc import Callable
 
-from janagent.engine.batch import MIN_CHUNK, Filled, chunk_size, fill
+from janagent.engine.batch import Filled, fill
 from janagent.engine.context import Context, Decoded
 from janagent.engine.drafts import Costs
 from janagent.engine.feeding import next_to_see, prefill_medium
+from janagent.engine.pace import MIN_CHUNK, Pace
 from janagent.engine.retained import Retained
 from janagent.engine.sampling import ShapeLost, chances
 from janagent.engine.slots import Slot
@@ -33,7 +34,7 @@ from janagent.slices import ask_for_usual_slices
 log = logging.getLogger(__name__)
 
 #: how long an idle engine waits for further requests of the same moment: a share of the first one's prefill
-_GATHER_SHARE = 0.03
+_GATHER_SHARE = 0.01
 _GATHER_MAX_S = 0.004
 #: how long a token may wait for the next one, so that both wake the readers once: nobody reads faster, and
 #: each waking takes the cores from llama.cpp's threads
@@ -78,7 +79,7 @@ class Scheduler:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._side: SideWork | None = None
         self._costs = Costs()
-        self._prefill_token_s = 0.002
+        self._pace = Pace()
         self._answer_s = 2.0
         self._held: list[Update] = []
         self._held_until_s = 0.0
@@ -185,8 +186,8 @@ class Scheduler:
     def _gather(self) -> None:
         """Let requests that come together start together: prompts that share a step cost less than one after
         the other, and answers that advance in step end in step."""
-        prefill_s = self._prefill_token_s * sum(
-            request.generations[0].prompt.size for request in self._waiting
+        prefill_s = self._pace.token_s * sum(
+            self._slots.n_new(request.generations[0].prompt) for request in self._waiting
         )
         self._changed.wait_for(
             lambda: self._stopping or len(self._waiting) >= len(self._slots),
@@ -207,8 +208,8 @@ class Scheduler:
         while self._slots.n_free and (arriving := self._next_in_line()) is not None:
             # Not under the lock: this may copy for long, and the loop must not stand still for it.
             # On a GPU some tokens more cost less than the step that waiting for them takes.
-            least_wait = (self._costs.seconds(1, 0) or 0.0) / self._prefill_token_s
-            self._slots.occupy(arriving, least_wait=least_wait)
+            least_wait = max(MIN_CHUNK, (self._costs.seconds(1, 0) or 0.0) / self._pace.token_s)
+            self._slots.occupy(arriving, least_wait=least_wait, token_s=self._pace.token_s)
             self.prompt_tokens += arriving.prompt.size
             self._arriving = None
 
@@ -239,7 +240,7 @@ class Scheduler:
             if slot.n_past >= self._ctx_len:
                 self._slots.shift(slot)
         started_s = time.perf_counter()
-        filled = fill(self._context, active, prefill_token_s=self._prefill_token_s, costs=self._costs)
+        filled = fill(self._context, active, pace=self._pace, costs=self._costs)
         if filled.n_prefill:
             self._flush()  # this step may take long
         if not self._context.n_tokens:
@@ -261,16 +262,12 @@ class Scheduler:
     def _learn(self, filled: Filled, took_s: float) -> None:
         """What steps take, for the size of prompt chunks and of drafts."""
         n_prefill, n_answers, n_draft = filled
-        if n_prefill >= MIN_CHUNK:
-            self._learn_pace(self._context.n_tokens, took_s)
+        if n_prefill:
+            self._pace.learn(n_prefill, took_s)
         elif n_draft:
             self._costs.drafted(n_answers, n_draft, took_s)
-        elif not n_prefill:
+        else:
             self._costs.plain(n_answers, took_s)
-
-    def _learn_pace(self, n_tokens: int, took_s: float) -> None:
-        if n_tokens >= MIN_CHUNK:
-            self._prefill_token_s += 0.3 * (took_s / n_tokens - self._prefill_token_s)
 
     def _feed_medium(self, active: list[Slot]) -> Decoded:
         """(2) Embeddings cannot share a batch with tokens."""
@@ -279,9 +276,9 @@ class Scheduler:
         self._flush()
         self.steps += 1
         started_s, n_past = time.perf_counter(), slot.n_past
-        at_most = chunk_size(self._prefill_token_s, is_alone=all(other.n_prefill for other in active))
+        at_most = self._pace.chunk(is_alone=all(other.n_prefill for other in active))
         result = prefill_medium(self._context, slot, at_most=at_most)
-        self._learn_pace(slot.n_past - n_past, time.perf_counter() - started_s)
+        self._pace.learn(slot.n_past - n_past, time.perf_counter() - started_s)
         return result
 
     def _recover(self, result: Decoded, active: list[Slot]) -> None:

@@ -9,6 +9,7 @@ follow one another (`llama_batch_allocr::split_equal`). So running answers are k
 Belongs to the decode thread. Neighbours: `slots` decides, `context` has the memory, `scheduler` calls.
 """
 
+import math
 import time
 from collections.abc import Iterator
 
@@ -26,6 +27,8 @@ from janagent.engine.work import Generation
 #: steps that a gap between running answers may last: an answer that ends is often followed by the next one
 #: soon, and to move a conversation takes time too
 _GAP_STEPS = 8
+#: a conversation is copied into main memory if computing what is lost of it would take so many times as long
+_WORTH_READING = 4
 
 
 class SlotTable:
@@ -39,6 +42,7 @@ class SlotTable:
         self._slots = [Slot(seq_id=i, tokens=np.zeros(ctx_len + 1, dtype=np.int32)) for i in range(n_slots)]
         self._clock = 0
         self._gap_age = 0
+        self._read_byte_s = 1e-9
 
     def __iter__(self) -> Iterator[Slot]:
         return iter(self._slots)
@@ -69,9 +73,13 @@ class SlotTable:
         """How many slots have no answer."""
         return sum(slot.generation is None for slot in self._slots)
 
-    def occupy(self, generation: Generation, *, least_wait: float = 0) -> None:
+    def n_new(self, prompt: Tokens) -> int:
+        """How many tokens of `prompt` no slot has."""
+        return int(prompt.size) - max(common_prefix(slot, prompt) for slot in self._slots)
+
+    def occupy(self, generation: Generation, *, least_wait: float = 0, token_s: float = math.inf) -> None:
         """Give a free slot to `generation`, which waits for no fewer than `least_wait` tokens that another is
-        computing."""
+        computing. `token_s`: what computing one takes."""
         # A seed asks for the same answer again; a reused cache computes the prompt in other batches, which
         # llama.cpp does not promise to be bit-equal.
         may_reuse = generation.sampling.seed is None
@@ -87,10 +95,11 @@ class SlotTable:
         match = self._better(generation.prompt, max(keep, n_shared)) if may_reuse else None
         if match is not None and (free := self._oldest_writable()) is not None:
             slot, source, n_shared = free, None, 0
-            self._retain(slot, keep=common_prefix(slot, generation.prompt) if self._context.can_cut else 0)
+            kept = common_prefix(slot, generation.prompt) if self._context.can_cut else 0
+            self._retain(slot, keep=kept, token_s=token_s)
             keep = self._put_back(slot, match)
         else:
-            self._retain(slot, keep=keep)
+            self._retain(slot, keep=keep, token_s=token_s)
         slot.generation = generation
         self._trim(slot, keep=keep)
         slot.next_token = -1
@@ -187,16 +196,22 @@ class SlotTable:
         is_better = match is not None and is_worth_copying(match.n_shared - n_cached, slot=self._slots[0])
         return match if is_better else None
 
-    def _retain(self, slot: Slot, *, keep: int) -> None:
-        """Before a slot loses all but `keep` of its tokens: keep a copy, unless there is one."""
-        tokens = slot.tokens[: slot.n_past]
-        if not self._retained.limit_bytes or not is_worth_copying(slot.n_past - keep, slot=slot):
+    def _retain(self, slot: Slot, *, keep: int, token_s: float) -> None:
+        """Before a slot loses all but `keep` of its tokens: keep a copy, unless there is one, or computing
+        what is lost would hardly take longer: it may never be asked for."""
+        tokens, n_lost = slot.tokens[: slot.n_past], slot.n_past - keep
+        if not self._retained.limit_bytes or not is_worth_copying(n_lost, slot=slot):
             return
         if self._is_elsewhere(slot) or self._retained.holds(tokens):
             return
         n_bytes = self._context.state_bytes(slot.seq_id)
+        if n_lost * token_s < _WORTH_READING * n_bytes * self._read_byte_s:
+            return
         if n_bytes and self._retained.make_room(n_bytes):
+            begun_s = time.perf_counter()
             state = self._context.read_state(slot.seq_id)
+            took_s = time.perf_counter() - begun_s
+            self._read_byte_s += 0.3 * (took_s / n_bytes - self._read_byte_s)
             if state is not None:
                 self._retained.keep(tokens, state)
 

@@ -7,6 +7,7 @@ from janagent.engine.batch import fill
 from janagent.engine.context import Context, ContextOptions, open_context
 from janagent.engine.drafts import Costs
 from janagent.engine.model import Model, Tokens
+from janagent.engine.pace import Pace
 from janagent.engine.sampling import Sampling
 from janagent.engine.slots import Slot
 from janagent.engine.text import TextStream
@@ -41,16 +42,16 @@ def slot(seq_id: int, prompt: Tokens, *, n_past: int, max_tokens: int = 50, seed
 
 
 def filled(context: Context, *slots: Slot, costs: Costs | None = None) -> tuple[int, int, int]:
-    return tuple(fill(context, slots, prefill_token_s=0.01, costs=costs or FreeDrafts()))
+    return tuple(fill(context, slots, pace=Pace(0.01), costs=costs or FreeDrafts()))
 
 
 def test_prompts_share_what_answers_leave_of_the_batch(context: Context):
     answering = slot(0, REPEATING, n_past=30)
     first, second = slot(1, REPEATING, n_past=0), slot(2, REPEATING[:7], n_past=0)
-    assert filled(context, answering, first, second) == (32, 1, 0)
-    assert [s.n_pending for s in (answering, first, second)] == [1, 25, 7]
-    assert (answering.batch_index, first.batch_index, second.batch_index) == (0, -1, 32)
-    assert context.n_tokens == 33
+    assert filled(context, answering, first, second) == (33, 1, 0)
+    assert [s.n_pending for s in (answering, first, second)] == [1, 26, 7]
+    assert (answering.batch_index, first.batch_index, second.batch_index) == (0, -1, 33)
+    assert context.n_tokens == 34
 
 
 def test_an_answer_alone_comes_with_a_guess_and_logits_for_each_of_its_tokens(context: Context):

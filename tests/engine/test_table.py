@@ -1,5 +1,7 @@
 """The slot table over the real model: what is shared, what is moved, and that answers do not notice."""
 
+import math
+
 import llama_cpp
 import numpy as np
 import pytest
@@ -191,11 +193,11 @@ def test_a_full_slot_drops_half_of_what_its_answer_does_not_keep(context: Contex
     assert last == 9
 
 
-def displace(context: Context, table: SlotTable, model: Model) -> None:
+def displace(context: Context, table: SlotTable, model: Model, *, token_s: float = math.inf) -> None:
     """Take every slot with something else."""
     for number in range(len(table)):
         one = generation(model.tokenize(f"{number} is the number of this text, and long", special=False))
-        table.occupy(one)
+        table.occupy(one, token_s=token_s)
         answer(context, table, one, 2)
     for slot in list(table):
         table.release(slot)
@@ -235,6 +237,31 @@ def test_a_system_prompt_that_lost_its_slot_is_computed_by_nobody_again(context:
     step(context, table)
     begin = model.tokenize(BEGIN, special=False).size
     assert [other.n_cached for other in others] == [pytest.approx(begin, abs=2)] * 2
+
+
+@pytest.mark.parametrize(("token_s", "is_kept"), [(1e-9, False), (1.0, True)])
+def test_what_is_computed_as_quickly_as_copied_is_not_retained(
+    context: Context, model: Model, token_s: float, is_kept: bool
+):
+    context.clear_memory()
+    table = SlotTable(context, n_slots=3, ctx_len=128, retained=Retained(1 << 30))
+    first = generation(prompt(model, "What is the capital of France?"))
+    table.occupy(first)
+    answer(context, table, first, 2)
+    table.release(slot_of(table, first))
+    displace(context, table, model, token_s=token_s)
+    again = generation(first.prompt)
+    table.occupy(again)
+    assert (again.n_cached > 2) == is_kept
+
+
+def test_a_prompt_is_new_but_for_what_some_slot_has(context: Context, model: Model, table: SlotTable):
+    first = generation(prompt(model, "What is the capital of France?"))
+    assert table.n_new(first.prompt) == first.prompt.size
+    table.occupy(first)
+    answer(context, table, first, 2)
+    assert table.n_new(first.prompt) == 1, "its last token is computed in any case"
+    assert table.n_new(np.append(first.prompt[:5], first.prompt[:7])) == 7
 
 
 def test_without_room_for_it_nothing_is_retained(context: Context, model: Model, table: SlotTable):

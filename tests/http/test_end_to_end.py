@@ -100,6 +100,12 @@ def test_openai_embeds(client: openai.OpenAI) -> None:
         assert math.isclose(sum(x * x for x in entry.embedding), 1, rel_tol=1e-3)
 
 
+def test_openai_embeds_many_texts_whose_answer_comes_in_pieces(client: openai.OpenAI) -> None:
+    answer = client.embeddings.create(model=MODEL, input=[f"cat {number}" for number in range(150)])
+    assert [entry.index for entry in answer.data] == [*range(150)]
+    assert {len(entry.embedding) for entry in answer.data} == {576}
+
+
 def test_an_azure_client_chats(daemon: Daemon) -> None:
     with openai.AzureOpenAI(
         azure_endpoint=daemon.url, api_key="none", api_version="2024-02-01", max_retries=0, timeout=120
