@@ -11,7 +11,7 @@ import numpy as np
 
 from janagent.engine.context import Context
 from janagent.engine.drafts import MAX_OUTPUTS, NOTHING, Costs, best_length, look_up
-from janagent.engine.pace import Pace
+from janagent.engine.pace import TILE, Pace
 from janagent.engine.slots import Slot, share_budget
 
 
@@ -32,7 +32,7 @@ def fill(context: Context, active: Sequence[Slot], *, pace: Pace, costs: Costs) 
     prefilling = [slot for slot in active if slot.n_text]
     # Beside answers llama.cpp takes a token of each sequence first, and what is left is to fill tiles.
     budget = min(context.room - n_answers, pace.chunk(is_alone=not n_answers) + bool(n_answers))
-    sizes = share_budget([slot.n_text for slot in prefilling], budget)
+    sizes = _without_rests([slot.n_text for slot in prefilling], budget, room=context.room - n_answers)
     shares = {slot.seq_id: size for slot, size in zip(prefilling, sizes, strict=True)}
     for slot in active:
         slot.batch_index, slot.guess, slot.n_pending = -1, NOTHING, 0
@@ -41,6 +41,17 @@ def fill(context: Context, active: Sequence[Slot], *, pace: Pace, costs: Costs) 
         elif shares.get(slot.seq_id):
             _add_chunk(context, slot, shares[slot.seq_id])
     return Filled(context.n_tokens - n_answers, n_answers)
+
+
+def _without_rests(remaining: Sequence[int], budget: int, *, room: int) -> list[int]:
+    """Shares of the budget. What is left of a prompt then, if less than a tile, comes along: beside others it
+    takes a fraction of the time that it would take alone."""
+    shares = share_budget(remaining, budget)
+    room -= sum(shares)
+    for at, (left, share) in enumerate(zip(remaining, shares, strict=True)):
+        if share >= TILE and 0 < left - share < min(TILE, room + 1):
+            shares[at], room = left, room - (left - share)
+    return shares
 
 
 def _add_answers(context: Context, active: Sequence[Slot], costs: Costs) -> Filled:

@@ -7,7 +7,7 @@ from janagent.engine.batch import fill
 from janagent.engine.context import Context, ContextOptions, open_context
 from janagent.engine.drafts import Costs
 from janagent.engine.model import Model, Tokens
-from janagent.engine.pace import Pace
+from janagent.engine.pace import MIN_CHUNK, TILE, Pace
 from janagent.engine.sampling import Sampling
 from janagent.engine.slots import Slot
 from janagent.engine.text import TextStream
@@ -28,7 +28,8 @@ def context(model: Model) -> Context:
 
 
 def slot(seq_id: int, prompt: Tokens, *, n_past: int, max_tokens: int = 50, seed: int | None = None) -> Slot:
-    made = Slot(seq_id=seq_id, tokens=np.zeros(CTX_LEN + 1, dtype=np.int32), next_token=5)
+    room = max(CTX_LEN, prompt.size + 1) + 1
+    made = Slot(seq_id=seq_id, tokens=np.zeros(room, dtype=np.int32), next_token=5)
     made.generation = Generation(
         prompt=prompt,
         max_tokens=max_tokens,
@@ -52,6 +53,42 @@ def test_prompts_share_what_answers_leave_of_the_batch(context: Context):
     assert [s.n_pending for s in (answering, first, second)] == [1, 26, 7]
     assert (answering.batch_index, first.batch_index, second.batch_index) == (0, -1, 33)
     assert context.n_tokens == 34
+
+
+@pytest.fixture(scope="module")
+def wide(model: Model) -> Context:
+    return open_context(model, ContextOptions(n_ctx=1024, n_batch=130, n_seq_max=4, n_threads=1))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "shares"),
+    [
+        ([300], [TILE + 1]),
+        ([TILE + 40], [TILE + 40]),
+        ([TILE + 1 + TILE], [TILE + 1]),
+        ([300, 30], [35, 30]),
+        ([127], [127]),
+    ],
+    ids=[
+        "a tile, and one that goes with the answers",
+        "the rest",
+        "a tile is no rest",
+        "two",
+        "all that fits",
+    ],
+)
+def test_beside_an_answer_a_prompt_comes_in_tiles_and_leaves_no_rest(
+    wide: Context, sizes: list[int], shares: list[int]
+):
+    slots = [slot(1 + at, np.arange(size, dtype=np.int32), n_past=0) for at, size in enumerate(sizes)]
+    fill(wide, [slot(0, REPEATING, n_past=30), *slots], pace=Pace(0.003), costs=FreeDrafts())
+    assert [one.n_pending for one in slots] == shares
+
+
+def test_a_slow_model_takes_no_rest_along(wide: Context):
+    one = slot(1, np.arange(60, dtype=np.int32), n_past=0)
+    fill(wide, [slot(0, REPEATING, n_past=30), one], pace=Pace(0.1), costs=FreeDrafts())
+    assert one.n_pending == MIN_CHUNK + 1
 
 
 def test_an_answer_alone_comes_with_a_guess_and_logits_for_each_of_its_tokens(context: Context):
