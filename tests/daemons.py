@@ -66,7 +66,12 @@ class Daemon:
 
     def __enter__(self) -> Self:
         self.models.mkdir(parents=True, exist_ok=True)
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            if self._process is not None and self._process.poll() is None:
+                self.kill()  # nobody else would end it
+            raise
         return self
 
     def __exit__(

@@ -36,7 +36,7 @@ Body = dict[str, Any]
 
 @dataclass
 class Outcome:
-    """What came of it. Memory is unique set size, in bytes, of daemon and engine."""
+    """What came of it. Memory is that of daemon and engine alone, in bytes."""
 
     statuses: Counter[int] = field(default_factory=Counter)
     left: int = 0
@@ -98,9 +98,16 @@ async def _soak(daemon: Daemon, dice: random.Random, seconds: float) -> Outcome:
 
 def _measure(daemon: Daemon, outcome: Outcome) -> None:
     process = psutil.Process(daemon.pid)
-    outcome.daemon.append(process.memory_full_info().uss)
-    children = [child.memory_full_info().uss for child in process.children()]
-    outcome.engine.append(max(children))
+    outcome.daemon.append(_own_bytes(process))
+    outcome.engine.append(max(map(_own_bytes, process.children())))
+
+
+def _own_bytes(process: psutil.Process) -> int:
+    """Without mapped files: those of the model count or do not, depending on who else has it mapped."""
+    if not psutil.LINUX:
+        return int(process.memory_full_info().uss)
+    text = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
+    return int(re.search(r"^Anonymous: +(\d+) kB$", text, re.MULTILINE)[1]) * 1024  # type: ignore[index]
 
 
 async def _all_free(session: aiohttp.ClientSession) -> None:

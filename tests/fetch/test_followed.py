@@ -37,7 +37,8 @@ def test_ls_in_a_terminal_shows_how_far_a_download_is(online: Daemon, hub: TestH
     big(hub, tmp_path, bytes_per_s=500_000)
     online.drop("big", {"origin": REPO})
     for kind, data in online.events():
-        if kind == "model" and (data.get("progress") or {}).get("done_bytes"):
+        progress = data.get("progress") or {}
+        if kind == "model" and progress.get("done_bytes") and progress.get("bytes_per_s"):
             break
     with Terminal("ls", env=online.environment) as terminal:
         assert terminal.wait() == 0
