@@ -3,7 +3,7 @@ model.
 
 An encoder of the size of bge-small (33 million weights, random ones: the time does not depend on them) and
 the starter model; llama-server gets as many slots as our batches have places. Memory is what the system
-counts for the worker, less the model's mapped file and the KV caches.
+counts for the worker, less the model's mapped file and the KV caches; it keeps no conversation beside them.
 """
 
 import random
@@ -53,7 +53,7 @@ def _texts(number: int, words: Sequence[str]) -> list[str]:
 async def _model(plan: Plan, name: str, path: Path, texts: list[str]) -> list[Line]:
     lines = []
     async with AsyncExitStack() as stack:
-        ours = await stack.enter_async_context(peers.worker(path))
+        ours = await stack.enter_async_context(peers.worker(path, prompt_cache_bytes=0))
         if path == peers.MODEL:
             await burst(ours.target, 8, tokens=plan.tokens, seed=1)
             used = _beyond(ours.process, path, conversations=peers.SLOTS)

