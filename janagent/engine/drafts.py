@@ -31,9 +31,9 @@ _LONGEST_RUN = 32
 _MOST_PLACES = 2048
 _CLASSES = (4, 8, 16)
 #: what is believed of each class at first: so many tokens came true, and one did not
-_BELIEFS = (1.0, 3.0, 6.0, 9.0)
+_BELIEFS = (1.0, 3.0, 8.0, 19.0)
 _MEMORY = 0.9
-_MOST_BELIEF = 20.0
+_MOST_BELIEF = 40.0
 _SMOOTHING = 0.1
 _DOUBT = 0.99
 #: until it is measured: by how much of a plain step a step is longer for each guessed token
