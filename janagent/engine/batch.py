@@ -16,11 +16,12 @@ from janagent.engine.slots import Slot, share_budget
 
 
 class Filled(NamedTuple):
-    """Prompt tokens in the batch, answers, and guessed tokens for each of them."""
+    """Prompt tokens in the batch, answers, guessed tokens for each of them, and the smallest prompt chunk."""
 
     n_prefill: int
     n_answers: int
     n_draft: int = 0
+    least_chunk: int = 0
 
 
 def fill(context: Context, active: Sequence[Slot], *, pace: Pace, costs: Costs) -> Filled:
@@ -30,9 +31,8 @@ def fill(context: Context, active: Sequence[Slot], *, pace: Pace, costs: Costs) 
     if n_answers == len(active):
         return _add_answers(context, active, costs)
     prefilling = [slot for slot in active if slot.n_text]
-    # Beside answers llama.cpp takes a token of each sequence first, and what is left is to fill tiles.
-    budget = min(context.room - n_answers, pace.chunk(is_alone=not n_answers) + bool(n_answers))
-    sizes = _without_rests([slot.n_text for slot in prefilling], budget, room=context.room - n_answers)
+    chunk = pace.chunk(is_alone=not n_answers)
+    sizes = _shares([slot.n_text for slot in prefilling], chunk, n_answers, room=context.room - n_answers)
     shares = {slot.seq_id: size for slot, size in zip(prefilling, sizes, strict=True)}
     for slot in active:
         slot.batch_index, slot.guess, slot.n_pending = -1, NOTHING, 0
@@ -40,17 +40,28 @@ def fill(context: Context, active: Sequence[Slot], *, pace: Pace, costs: Costs) 
             _add_answer(context, slot, 0)
         elif shares.get(slot.seq_id):
             _add_chunk(context, slot, shares[slot.seq_id])
-    return Filled(context.n_tokens - n_answers, n_answers)
+    least = min((size for size in sizes if size), default=0)
+    return Filled(context.n_tokens - n_answers, n_answers, least_chunk=least)
 
 
-def _without_rests(remaining: Sequence[int], budget: int, *, room: int) -> list[int]:
-    """Shares of the budget. What is left of a prompt then, if less than a tile, comes along: beside others it
-    takes a fraction of the time that it would take alone."""
-    shares = share_budget(remaining, budget)
+def _shares(remaining: Sequence[int], chunk: int, n_answers: int, *, room: int) -> list[int]:
+    """How many tokens of each prompt to compute: of `chunk` what each may have, in whole tiles where there
+    are any, as far as `room` reaches.
+
+    Beside answers llama.cpp takes one token of each sequence first, so a tile needs one more. What would be
+    left of a lone prompt, if less than a tile, comes along: there it takes a fraction of the time.
+    """
+    budget = min(room, chunk)
+    shares = share_budget(remaining, budget, unit=TILE if budget >= TILE else 1)
     room -= sum(shares)
+    is_lone = sum(share > 0 for share in shares) == 1
     for at, (left, share) in enumerate(zip(remaining, shares, strict=True)):
-        if share >= TILE and 0 < left - share < min(TILE, room + 1):
-            shares[at], room = left, room - (left - share)
+        rest = left - share
+        if share < TILE or not rest:
+            continue
+        more = rest if is_lone and rest < TILE else int(n_answers > 0)
+        if more <= room:
+            shares[at], room = share + more, room - more
     return shares
 
 

@@ -34,6 +34,8 @@ _CLASSES = (4, 8, 16)
 _BELIEFS = (1.0, 3.0, 8.0, 19.0)
 _MEMORY = 0.9
 _MOST_BELIEF = 40.0
+#: nothing comes true for ever
+_LEAST_DOUBT = 0.05
 _SMOOTHING = 0.1
 _DOUBT = 0.99
 #: until it is measured: by how much of a plain step a step is longer for each guessed token
@@ -92,7 +94,7 @@ class Evidence:
         """So many tokens of a guess came true, and the next did not (`was_wrong`) or was not guessed at."""
         at = _class_of(run)
         self._right[at] = min(_MEMORY * self._right[at] + n_right, _MOST_BELIEF)
-        self._wrong[at] = _MEMORY * self._wrong[at] + was_wrong
+        self._wrong[at] = max(_LEAST_DOUBT, _MEMORY * self._wrong[at] + was_wrong)
 
 
 def _class_of(run: int) -> int:

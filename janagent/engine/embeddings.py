@@ -19,7 +19,7 @@ from janagent.engine.work import QueueFull
 
 _N_SEQUENCES = 32
 """Inputs in one batch: short ones fill it only together."""
-_LOGITS_BYTES = 10 << 20
+_LOGITS_BYTES = 12 << 20
 """llama.cpp computes and copies the logits of every token of a batch, which takes this twice; a batch of a
 hundred tokens is done as quickly as one of five hundred."""
 _UNUSED_LOGITS_BYTES = 32 << 20
@@ -84,7 +84,7 @@ class Embedder:
         self.limit = ctx_len if self._is_causal else min(ctx_len, model.n_ctx_train)
         self._is_pooled = self.pooling == RANK or not self._is_causal
         affordable_bytes = _LOGITS_BYTES if has_memory else _UNUSED_LOGITS_BYTES
-        self._affordable = max(48, min(512, affordable_bytes // (4 * model.n_vocab)))
+        self._affordable = max(64, min(512, affordable_bytes // (4 * model.n_vocab)))
         self._context: Context | None = None
         self._waiting: collections.deque[Job] = collections.deque()
         self._running: dict[int, _Running] = {}

@@ -1,7 +1,7 @@
 """What finished conversations left in the KV cache, kept in main memory when their slot goes to another.
 
 A slot remembers its last conversation only. With more conversations than slots, or one system prompt that
-comes back after others, the rest would be computed again; a copy costs less than a hundredth of that. The
+comes back after others, the rest would be computed again; a copy of a long one costs a fraction of that. The
 least recently used goes first, when the limit is reached or when others on this machine need the memory.
 
 Neighbours: `prefixes` finds, `table` says when, `context` reads and writes the state. Safe to call from any

@@ -33,7 +33,7 @@ from janagent.slices import ask_for_usual_slices
 
 log = logging.getLogger(__name__)
 
-#: how long an idle engine waits for further requests of the same moment: a share of the first one's prefill
+#: how long an idle engine waits for further requests of the same moment: a share of what is to be prefilled
 _GATHER_SHARE = 0.01
 _GATHER_MAX_S = 0.004
 #: how long a token may wait for the next one, so that both wake the readers once: nobody reads faster, and
@@ -261,9 +261,10 @@ class Scheduler:
 
     def _learn(self, filled: Filled, took_s: float) -> None:
         """What steps take, for the size of prompt chunks and of drafts."""
-        n_prefill, n_answers, n_draft = filled
+        n_prefill, n_answers, n_draft, least_chunk = filled
         if n_prefill:
-            self._pace.learn(n_prefill, took_s)
+            answers_s = self._costs.seconds(n_answers, 0) or 0.0
+            self._pace.learn(n_prefill, max(took_s - answers_s, took_s / 2), least=least_chunk)
         elif n_draft:
             self._costs.drafted(n_answers, n_draft, took_s)
         else:
@@ -278,7 +279,8 @@ class Scheduler:
         started_s, n_past = time.perf_counter(), slot.n_past
         at_most = self._pace.chunk(is_alone=all(other.n_prefill for other in active))
         result = prefill_medium(self._context, slot, at_most=at_most)
-        self._pace.learn(slot.n_past - n_past, time.perf_counter() - started_s)
+        n_tokens = slot.n_past - n_past
+        self._pace.learn(n_tokens, time.perf_counter() - started_s, least=n_tokens)
         return result
 
     def _recover(self, result: Decoded, active: list[Slot]) -> None:

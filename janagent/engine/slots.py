@@ -201,15 +201,21 @@ def unused_longest(free: Iterable[Slot]) -> Slot:
     return min(free, key=lambda slot: slot.last_used)
 
 
-def share_budget(remaining: Sequence[int], budget: int) -> list[int]:
+def share_budget(remaining: Sequence[int], budget: int, *, unit: int = 1) -> list[int]:
     """How many prompt tokens each slot may prefill this step, in the order given; together at most `budget`.
 
     Each gets at most an equal share of what is left, the smallest served first, so that a short prompt is
-    not held up by a long one and nothing is left unused.
+    not held up by a long one. Of a prompt that goes on, whole units are computed: where they are fewer than
+    the prompts, the longest get none this time.
     """
     shares = [0] * len(remaining)
     order = sorted(range(len(remaining)), key=lambda i: remaining[i])
     for done, i in enumerate(order):
-        shares[i] = min(remaining[i], -(-budget // (len(order) - done)))
+        equal = -(-budget // (len(order) - done))
+        units = max(1, equal // unit) * unit
+        if remaining[i] <= min(units, budget):
+            shares[i] = remaining[i]
+        elif budget >= unit:
+            shares[i] = min(units, budget - budget % unit)
         budget -= shares[i]
     return shares

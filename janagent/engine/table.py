@@ -29,6 +29,10 @@ from janagent.engine.work import Generation
 _GAP_STEPS = 8
 #: a conversation is copied into main memory if computing what is lost of it would take so many times as long
 _WORTH_READING = 4
+#: what copying a byte is believed to take before the first one was copied, which always is
+_READ_BYTE_S = 1e-9
+#: with each time that this was not so, what copying takes is doubted a little more
+_DOUBT = 0.98
 
 
 class SlotTable:
@@ -42,7 +46,7 @@ class SlotTable:
         self._slots = [Slot(seq_id=i, tokens=np.zeros(ctx_len + 1, dtype=np.int32)) for i in range(n_slots)]
         self._clock = 0
         self._gap_age = 0
-        self._read_byte_s = 1e-9
+        self._read_byte_s = 0.0
 
     def __iter__(self) -> Iterator[Slot]:
         return iter(self._slots)
@@ -74,7 +78,7 @@ class SlotTable:
         return sum(slot.generation is None for slot in self._slots)
 
     def n_new(self, prompt: Tokens) -> int:
-        """How many tokens of `prompt` no slot has."""
+        """How many tokens of `prompt` no slot has, whether or not it may go on from there."""
         return int(prompt.size) - max(common_prefix(slot, prompt) for slot in self._slots)
 
     def occupy(self, generation: Generation, *, least_wait: float = 0, token_s: float = math.inf) -> None:
@@ -206,14 +210,19 @@ class SlotTable:
             return
         n_bytes = self._context.state_bytes(slot.seq_id)
         if n_lost * token_s < _WORTH_READING * n_bytes * self._read_byte_s:
+            self._read_byte_s *= _DOUBT
             return
         if n_bytes and self._retained.make_room(n_bytes):
             begun_s = time.perf_counter()
             state = self._context.read_state(slot.seq_id)
-            took_s = time.perf_counter() - begun_s
-            self._read_byte_s += 0.3 * (took_s / n_bytes - self._read_byte_s)
+            self._learn_reading((time.perf_counter() - begun_s) / n_bytes)
             if state is not None:
                 self._retained.keep(tokens, state)
+
+    def _learn_reading(self, byte_s: float) -> None:
+        """What copying a byte took; not far above what is known, as the machine may have been busy."""
+        before_s = self._read_byte_s or _READ_BYTE_S
+        self._read_byte_s = before_s + 0.3 * (min(byte_s, 2 * before_s) - before_s)
 
     def _is_elsewhere(self, slot: Slot) -> bool:
         """Whether another slot has all that this one has, as after a shared beginning."""

@@ -103,11 +103,14 @@ def _measure(daemon: Daemon, outcome: Outcome) -> None:
 
 
 def _own_bytes(process: psutil.Process) -> int:
-    """Without mapped files: those of the model count or do not, depending on who else has it mapped."""
+    """Without mapped files, as those of the model count or do not, depending on who else has it mapped; with
+    shared memory, where kept conversations are."""
     if not psutil.LINUX:
         return int(process.memory_full_info().uss)
     text = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
-    return int(re.search(r"^Anonymous: +(\d+) kB$", text, re.MULTILINE)[1]) * 1024  # type: ignore[index]
+    sizes = re.findall(r"^(?:Anonymous|Pss_Shmem): +(\d+) kB$", text, re.MULTILINE)
+    assert len(sizes) == 2, text
+    return sum(map(int, sizes)) * 1024
 
 
 async def _all_free(session: aiohttp.ClientSession) -> None:

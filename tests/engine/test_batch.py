@@ -43,21 +43,28 @@ def slot(seq_id: int, prompt: Tokens, *, n_past: int, max_tokens: int = 50, seed
 
 
 def filled(context: Context, *slots: Slot, costs: Costs | None = None) -> tuple[int, int, int]:
-    return tuple(fill(context, slots, pace=Pace(0.01), costs=costs or FreeDrafts()))
+    return tuple(fill(context, slots, pace=Pace(0.01), costs=costs or FreeDrafts()))[:3]
 
 
 def test_prompts_share_what_answers_leave_of_the_batch(context: Context):
     answering = slot(0, REPEATING, n_past=30)
     first, second = slot(1, REPEATING, n_past=0), slot(2, REPEATING[:7], n_past=0)
-    assert filled(context, answering, first, second) == (33, 1, 0)
-    assert [s.n_pending for s in (answering, first, second)] == [1, 26, 7]
-    assert (answering.batch_index, first.batch_index, second.batch_index) == (0, -1, 33)
-    assert context.n_tokens == 34
+    assert filled(context, answering, first, second) == (32, 1, 0)
+    assert [s.n_pending for s in (answering, first, second)] == [1, 25, 7]
+    assert (answering.batch_index, first.batch_index, second.batch_index) == (0, -1, 32)
+    assert context.n_tokens == 33
 
 
 @pytest.fixture(scope="module")
 def wide(model: Model) -> Context:
-    return open_context(model, ContextOptions(n_ctx=1024, n_batch=130, n_seq_max=4, n_threads=1))
+    return open_context(model, ContextOptions(n_ctx=1024, n_batch=200, n_seq_max=4, n_threads=1))
+
+
+def chunks(context: Context, *sizes: int, token_s: float = 0.003) -> tuple[list[int], int]:
+    """What of prompts of these sizes a step takes beside an answer, and the smallest that is known for."""
+    slots = [slot(1 + at, np.arange(size, dtype=np.int32), n_past=0) for at, size in enumerate(sizes)]
+    filled = fill(context, [slot(0, REPEATING, n_past=30), *slots], pace=Pace(token_s), costs=FreeDrafts())
+    return [one.n_pending for one in slots], filled.least_chunk
 
 
 @pytest.mark.parametrize(
@@ -66,29 +73,42 @@ def wide(model: Model) -> Context:
         ([300], [TILE + 1]),
         ([TILE + 40], [TILE + 40]),
         ([TILE + 1 + TILE], [TILE + 1]),
-        ([300, 30], [35, 30]),
         ([127], [127]),
+        ([300, 30], [0, 30]),
+        ([300, 300], [TILE + 1, 0]),
     ],
     ids=[
-        "a tile, and one that goes with the answers",
+        "a tile and one more",
         "the rest",
         "a tile is no rest",
-        "two",
         "all that fits",
+        "the short one",
+        "one of two",
     ],
 )
 def test_beside_an_answer_a_prompt_comes_in_tiles_and_leaves_no_rest(
     wide: Context, sizes: list[int], shares: list[int]
 ):
-    slots = [slot(1 + at, np.arange(size, dtype=np.int32), n_past=0) for at, size in enumerate(sizes)]
-    fill(wide, [slot(0, REPEATING, n_past=30), *slots], pace=Pace(0.003), costs=FreeDrafts())
-    assert [one.n_pending for one in slots] == shares
+    assert chunks(wide, *sizes) == (shares, min(share for share in shares if share))
+
+
+def test_of_several_prompts_each_gets_one_more_than_its_tiles_and_no_rest(wide: Context):
+    assert chunks(wide, 90, 300, token_s=0.0015) == ([TILE + 1, TILE + 1], TILE + 1)
+    assert chunks(wide, 300, 20, token_s=0.0015) == ([TILE + 1, 20], 20)
+
+
+def test_a_rest_that_finds_no_room_stays(model: Model):
+    narrow = open_context(model, ContextOptions(n_ctx=1024, n_batch=100, n_seq_max=4, n_threads=1))
+    assert chunks(narrow, TILE + 40) == ([TILE], TILE)
+    assert chunks(narrow, TILE + 35) == ([TILE + 35], TILE + 35)
+
+
+def test_a_batch_smaller_than_a_tile_is_filled(context: Context):
+    assert chunks(context, 300) == ([47], 47)
 
 
 def test_a_slow_model_takes_no_rest_along(wide: Context):
-    one = slot(1, np.arange(60, dtype=np.int32), n_past=0)
-    fill(wide, [slot(0, REPEATING, n_past=30), one], pace=Pace(0.1), costs=FreeDrafts())
-    assert one.n_pending == MIN_CHUNK + 1
+    assert chunks(wide, 60, token_s=0.1) == ([MIN_CHUNK], MIN_CHUNK)
 
 
 def test_an_answer_alone_comes_with_a_guess_and_logits_for_each_of_its_tokens(context: Context):

@@ -77,6 +77,16 @@ def test_an_answer_that_keeps_to_its_guesses_is_believed_more_and_one_that_does_
     assert evidence.chance(2) == Evidence().chance(2)  # runs of other lengths are another matter
 
 
+def test_nothing_is_ever_certain():
+    """A loop keeps to its guesses for as long as it goes on."""
+    evidence = Evidence()
+    for _ in range(2000):
+        evidence.saw(16, n_right=30, was_wrong=False)
+    assert 0.99 < evidence.chance(16) < 1
+    draft = Draft(np.arange(31, dtype=np.int32), run=16)
+    assert best_length(1, [draft], [evidence.chance(16)], costs(plain_s=0.01, each_s=0.001)) == 31
+
+
 def costs(*, plain_s: float, each_s: float, n_answers: int = 1) -> Costs:
     found = Costs()
     for _ in range(10):

@@ -164,3 +164,27 @@ def test_the_budget_is_used_up_and_never_exceeded(remaining: list[int], budget: 
     shares = share_budget(remaining, budget)
     assert sum(shares) == min(budget, sum(remaining))
     assert all(0 <= share <= left for share, left in zip(shares, remaining, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("remaining", "budget", "shares"),
+    [
+        ([1000, 1000], 576, [256, 320]),
+        ([1000, 1000], 64, [64, 0]),
+        ([1000, 30], 64, [0, 30]),
+        ([1000, 30], 128, [64, 30]),
+        ([1000, 64], 128, [64, 64]),
+        ([100, 100, 100, 100], 192, [64, 64, 64, 0]),
+    ],
+)
+def test_in_units_the_longest_wait_where_there_are_too_few(
+    remaining: list[int], budget: int, shares: list[int]
+):
+    assert share_budget(remaining, budget, unit=64) == shares
+
+
+@given(st.lists(st.integers(1, 1000), min_size=1, max_size=8), st.integers(64, 600))
+def test_a_prompt_gets_whole_units_or_all_it_needs(remaining: list[int], budget: int):
+    shares = share_budget(remaining, budget, unit=64)
+    assert 0 < sum(shares) <= budget
+    assert all(share == left or share % 64 == 0 for share, left in zip(shares, remaining, strict=True))

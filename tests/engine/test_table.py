@@ -245,6 +245,11 @@ def test_what_is_computed_as_quickly_as_copied_is_not_retained(
 ):
     context.clear_memory()
     table = SlotTable(context, n_slots=3, ctx_len=128, retained=Retained(1 << 30))
+    other = generation(model.tokenize("There is another text, of no interest here", special=False))
+    table.occupy(other)
+    answer(context, table, other, 2)
+    table.release(slot_of(table, other))
+    displace(context, table, model)  # what copying takes is known now
     first = generation(prompt(model, "What is the capital of France?"))
     table.occupy(first)
     answer(context, table, first, 2)
