@@ -245,7 +245,7 @@ def test_what_is_computed_as_quickly_as_copied_is_not_retained(
 ):
     context.clear_memory()
     table = SlotTable(context, n_slots=3, ctx_len=128, retained=Retained(1 << 30))
-    other = generation(model.tokenize("There is another text, of no interest here", special=False))
+    other = generation(np.arange(100, 140, dtype=np.int32))
     table.occupy(other)
     answer(context, table, other, 2)
     table.release(slot_of(table, other))
