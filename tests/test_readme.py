@@ -31,6 +31,8 @@ def served(tmp_path: Path) -> Iterator[Daemon]:
     command = [sys.executable, "-m", "janagent", "starter", "--if-no-models"]
     subprocess.run(command, env=daemon.environment, check=True, timeout=60)
     with daemon:
+        # A person types later than a second after the model was written.
+        daemon.wait_state("smollm2-135m-instruct", "downloaded", "starting", "running")
         yield daemon
 
 

@@ -146,8 +146,10 @@ async def burst(
     seed: int,
     system: str = "",
     at_a_time: int | None = None,
+    questions: Sequence[str] | None = None,
 ) -> Burst:
-    """`clients` conversations, all started at once or `at_a_time` of them; returns when all have ended."""
+    """`clients` conversations, all started at once or `at_a_time` of them; returns when all have ended. They
+    begin with `questions`, or with requests for long stories."""
     places = asyncio.Semaphore(at_a_time or clients)
 
     async def answered(session: aiohttp.ClientSession, prompt: str) -> Answer:
@@ -156,7 +158,8 @@ async def burst(
 
     async with target.session() as session:
         begun = perf_counter()
-        answers = await asyncio.gather(*(answered(session, one) for one in prompts(clients, seed=seed)))
+        asked = questions or prompts(clients, seed=seed)
+        answers = await asyncio.gather(*(answered(session, one) for one in asked[:clients]))
         return Burst(perf_counter() - begun, answers)
 
 

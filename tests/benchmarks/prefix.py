@@ -1,4 +1,4 @@
-"""Eight requests, four at a time, that share one long system prompt, as agents and assistants send them: when
+"""Eight short questions, four at a time, that share one long system prompt, as assistants are asked: when
 nobody had it before, when one request did, and when it comes back after other conversations took every slot.
 
 Each round has a system prompt of its own, so that nothing is left over from the round before.
@@ -15,7 +15,17 @@ from tests.benchmarks.load import Burst, Target, burst
 from tests.benchmarks.peers import Peer
 from tests.benchmarks.report import Line, Plan, Section, spread, verdict
 
-CLIENTS = 8
+QUESTIONS = (
+    "may I bring my dog?",
+    "when is breakfast?",
+    "where do I park?",
+    "is there a pool?",
+    "can I pay by card?",
+    "who has the key?",
+    "how late may I come?",
+    "which room is quiet?",
+)
+CLIENTS = len(QUESTIONS)
 TOKENS = 32
 RULES = 54
 OTHER_RULES = 12
@@ -41,7 +51,7 @@ async def measure(plan: Plan) -> Section:
         pairs = await in_turns(plan, (ours, theirs), max(2, plan.rounds - 2), _round)
     return Section(
         "One shared system prompt",
-        f"{CLIENTS} requests, {SLOTS} at a time on {SLOTS} slots, {TOKENS} tokens each.",
+        f"{CLIENTS} short questions, {SLOTS} at a time on {SLOTS} slots, {TOKENS} tokens each.",
         [line for at, what in enumerate(WHEN) for line in _lines(what, pairs, at)],
     )
 
@@ -61,7 +71,10 @@ async def _round(server: Peer, number: int, attempt: int) -> Round:
 
 
 async def _eight(target: Target, *, seed: int, system: str) -> Burst:
-    return await burst(target, CLIENTS, tokens=TOKENS, seed=seed, system=system, at_a_time=SLOTS)
+    asked = [f"Guest {seed * CLIENTS + at} asks: {question}" for at, question in enumerate(QUESTIONS)]
+    return await burst(
+        target, CLIENTS, tokens=TOKENS, seed=seed, system=system, at_a_time=SLOTS, questions=asked
+    )
 
 
 def _lines(what: str, pairs: list[tuple[Round, Round]], at: int) -> list[Line]:
