@@ -288,3 +288,8 @@ def test_a_named_file_that_is_absent_is_refused(tmp_path: Path, monkeypatch: pyt
 def test_settings_cannot_be_changed_after_the_start():
     with pytest.raises(ValueError, match="frozen"):
         Settings.load().port = 1
+
+
+def test_a_client_that_takes_nothing_has_a_minute() -> None:
+    """Contract 5; the tests that wait for it set less."""
+    assert Settings.load({}).client_stall_s == 60

@@ -74,7 +74,7 @@ async def test_clients_that_never_read_hold_up_nobody_and_are_cut(impatient: Dae
             assert left_by_their_clients(daemon) == left_before, "they are paused, not cut"
             assert text_of(await asyncio.wait_for(stream_chat(session, daemon.url, short), 20))
         await asyncio.to_thread(until, lambda: left_by_their_clients(daemon) == left_before + 3, within_s=90)
-        assert time.monotonic() - rests_since > STALL_S / 4, "a client that is only slow has its time"
+        assert time.monotonic() - rests_since > STALL_S / 2, "a client that is only slow has its time"
         for sock in socks:
             came = await asyncio.to_thread(all_that_comes, sock)
             assert came.startswith(b"HTTP/1.1 200 ")

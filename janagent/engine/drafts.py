@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from janagent.engine.model import Tokens
+from janagent.engine.pace import smoothed
 
 #: rows of logits in one step, over all answers
 MAX_OUTPUTS = 32
@@ -111,9 +112,8 @@ class Costs:
 
     def plain(self, n_answers: int, took_s: float) -> None:
         """A step without guesses was measured."""
-        before = self._plain_s.get(n_answers, took_s)
-        # Not far above what is known: the machine may have been busy for a moment.
-        self._plain_s[n_answers] = before + _SMOOTHING * (min(took_s, 2 * before) - before)
+        before_s = self._plain_s.get(n_answers, took_s)
+        self._plain_s[n_answers] = smoothed(before_s, took_s, weight=_SMOOTHING)
 
     def drafted(self, n_answers: int, length: int, took_s: float) -> None:
         """A step with `length` guessed tokens for each answer was measured."""

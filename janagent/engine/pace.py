@@ -13,7 +13,6 @@ TILE = 64
 by one, which takes three times as long for each (GGML_FA_TILE_Q in ggml-cpu; not with a quantized cache)."""
 _WORTH = 1.5
 """How much longer than the step that fewer tokens make the shortest one with a tile may be."""
-_SMOOTHING = 0.3
 _DOUBT = 0.99
 """With each shorter chunk, what long ones take is doubted a little more, until one is tried again."""
 
@@ -35,10 +34,10 @@ class Pace:
             return
         token_s = took_s / n_tokens
         if least >= TILE:
-            self.token_s = _smoothed(self.token_s if self._is_measured else token_s, token_s)
+            self.token_s = smoothed(self.token_s if self._is_measured else token_s, token_s)
             self._is_measured = True
         else:
-            self._short_s = _smoothed(self._short_s or token_s, token_s)
+            self._short_s = smoothed(self._short_s or token_s, token_s)
             if self._is_measured:  # a token of a tile takes no longer
                 self.token_s = min(_DOUBT * self.token_s, self._short_s)
             else:
@@ -55,6 +54,7 @@ class Pace:
         return TILE if TILE * self.token_s <= _WORTH * few * short_s else few
 
 
-def _smoothed(before_s: float, token_s: float) -> float:
-    """Not far above what is known: the machine may have been busy for a moment."""
-    return before_s + _SMOOTHING * (min(token_s, 2 * before_s) - before_s)
+def smoothed(before_s: float, took_s: float, *, weight: float = 0.3) -> float:
+    """What something takes, going by how long it just took: not far above what is known, as the machine may
+    have been busy for a moment."""
+    return before_s + weight * (min(took_s, 2 * before_s) - before_s)

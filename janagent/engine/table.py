@@ -19,6 +19,7 @@ from janagent.engine.context import Context
 from janagent.engine.drafts import Evidence
 from janagent.engine.media import position_of, whole_runs
 from janagent.engine.model import Tokens
+from janagent.engine.pace import smoothed
 from janagent.engine.retained import Match, Retained
 from janagent.engine.sampling import open_sampler
 from janagent.engine.slots import Slot, choose_slot, common_prefix, is_worth_copying, unused_longest
@@ -215,14 +216,10 @@ class SlotTable:
         if n_bytes and self._retained.make_room(n_bytes):
             begun_s = time.perf_counter()
             state = self._context.read_state(slot.seq_id)
-            self._learn_reading((time.perf_counter() - begun_s) / n_bytes)
+            took_s = time.perf_counter() - begun_s
+            self._read_byte_s = smoothed(self._read_byte_s or _READ_BYTE_S, took_s / n_bytes)
             if state is not None:
                 self._retained.keep(tokens, state)
-
-    def _learn_reading(self, byte_s: float) -> None:
-        """What copying a byte took; not far above what is known, as the machine may have been busy."""
-        before_s = self._read_byte_s or _READ_BYTE_S
-        self._read_byte_s = before_s + 0.3 * (min(byte_s, 2 * before_s) - before_s)
 
     def _is_elsewhere(self, slot: Slot) -> bool:
         """Whether another slot has all that this one has, as after a shared beginning."""

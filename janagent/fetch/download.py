@@ -174,9 +174,9 @@ class Download:
         inode = self.part.inode
         # A new file may have the number of one that went a moment ago, and is still noted somewhere.
         is_new = self.part.is_new
-        noted = [] if is_new else [entry for entry in (self._earlier, *theirs) if entry is not None]
-        known = [entry for entry in noted if entry.inode == inode]
-        if not known and not is_new and self._record.is_anothers(inode):
+        noted = () if is_new else (self._earlier, *theirs)
+        known = [entry for entry in noted if entry is not None and entry.inode == inode]
+        if not (known or is_new) and self._record.is_anothers(inode):
             self.part.close()
             words = f"{self.part.path} belongs to another download: finish it or remove that file"
             raise FetchError(Code.IN_THE_WAY, words)
