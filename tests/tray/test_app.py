@@ -95,9 +95,15 @@ def test_downloads_are_paused_and_go_on(calm: tuple[Home, Daemon]) -> None:
     home, daemon = calm
     with TrayProcess(home.environment) as tray, Menu(home.session.bus_address, tray.pid) as menu:
         for is_paused in (True, False):
-            menu.press("Pause downloads")
-            menu.until(lambda root, p=is_paused: root.find("Pause downloads").is_checked is p)
-            assert daemon.call("GET", "/v1/health")[1]["machine"]["downloads_paused"] is is_paused
+            pressed = menu.press("Pause downloads")
+            until(lambda p=is_paused: daemon.call("GET", "/v1/health")[1]["machine"]["downloads_paused"] is p)
+
+            def is_shown(root: Node, pressed: int = pressed, is_paused: bool = is_paused) -> bool:
+                # GTK turns the mark of the pressed item at once; what the daemon says comes in a new one.
+                item = root.find("Pause downloads")
+                return item is not None and item.id != pressed and item.is_checked is is_paused
+
+            menu.until(is_shown)
 
 
 def test_start_at_login_is_switched_on_and_off(home: Home, served: Daemon) -> None:
