@@ -71,7 +71,9 @@ class Follower:
             endpoint = client.find(self.options)
         except client.Starting:
             self._start_wanted.clear()
-            self._state.set(link=Link.ENDING if self._was_connected else Link.STARTING, reason="")
+            self._state.set(link=self._silent_link())
+            if not self._launcher.is_running:  # of one that crashed it stays told why it starts
+                self._state.set(reason="")
             return
         if endpoint is None:
             self._see_none()
@@ -84,7 +86,7 @@ class Follower:
             self._see_refusal(refused)
 
     def _follow(self, endpoint: Endpoint) -> None:
-        """Listen until the stream ends."""
+        """Listen until the stream ends, as it does when the daemon begins to end."""
         for kind, data in client.events(endpoint):
             if kind != "snapshot":
                 self._changed(self._state.apply(kind, data))
@@ -95,7 +97,7 @@ class Follower:
             self._state.set(has_page=client.has_page(endpoint))
             self._state.apply(kind, data)
             self._begin()
-        self._see_none()
+        self._state.set(link=Link.ENDING, reason="")
 
     def _see_refusal(self, refused: client.Refused) -> None:
         if refused.status in (0, 404):
@@ -116,19 +118,25 @@ class Follower:
     def _see_none(self) -> None:
         """Nobody answers: say so, and start a daemon if that is wanted."""
         now = time.monotonic()
-        self._was_connected = False
+        self._was_connected &= self._launcher.is_running
         if (why := self._launcher.ended(now=now)) is not None:
             self._state.set(reason=why)
         if (is_asked := self._start_wanted.is_set()) or self._launcher.again(now=now):
             self._start_wanted.clear()
             self._start(now=now, is_asked=is_asked)
-        self._state.set(link=Link.STARTING if self._launcher.is_running else Link.ABSENT)
+        self._state.set(link=self._silent_link() if self._launcher.is_running else Link.ABSENT)
+
+    def _silent_link(self) -> Link:
+        """What a daemon that is there but does not answer is about: one that was followed ends."""
+        return Link.ENDING if self._was_connected else Link.STARTING
 
     def _start(self, *, now: float, is_asked: bool) -> None:
         if is_asked and self._is_known:
             self._reload()
         self._is_known = True
-        self._state.set(link=Link.STARTING, reason="")
+        self._state.set(link=Link.STARTING)
+        if is_asked:
+            self._state.set(reason="")
         try:
             if self._services.is_installed():
                 self._services.start()  # returns when it answers

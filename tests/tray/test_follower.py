@@ -172,6 +172,7 @@ def test_a_daemon_that_is_ending_is_said_to_be(home: Home, served: Daemon, start
         following.state.set = lambda **fields: (seen.append(fields.get("link")), real(**fields))[1]  # type: ignore[method-assign]
         served.stop()
         following.until(Link.ABSENT)
+        assert Link.ENDING in seen
         assert Link.STARTING not in seen
 
 
@@ -190,8 +191,9 @@ def test_one_that_a_person_started_is_not_started_again(home: Home, served: Daem
 def test_a_fault_of_ours_does_not_stop_the_following(
     home: Home, served: Daemon, caplog: pytest.LogCaptureFixture
 ):
-    with Following(home) as following:
-        following.follower._begin = lambda: 1 / 0  # type: ignore[assignment,return-value]
+    following = Following(home)
+    following.follower._begin = lambda: 1 / 0  # type: ignore[assignment,return-value]
+    with following:
         until(lambda: "following the daemon failed" in caplog.text)
         following.follower._begin = following._begin
         following.until(Link.CONNECTED)
