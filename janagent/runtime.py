@@ -42,7 +42,7 @@ from janagent.upstream import Engine
 log = logging.getLogger(__name__)
 
 STOP_MARGIN_S = 10.0
-REMOTE_KNOWN_S = 0.5
+REMOTE_KNOWN_S = 2.0
 SHOWN_NAME_CHARACTERS = 200
 
 
