@@ -44,10 +44,10 @@ def pull(
     client.get("/v1/health")  # without a daemon nobody would bring anything
     models = client.models_dir
     path = write(text, models=models, name=name or name_of(origin))
-    if not as_json:
-        output.say(f"wrote {path}")
     shown = str(path.relative_to(models.parent))
     try:
+        if not as_json:
+            output.say(f"wrote {path}")
         model = _listed(client, shown)
         if wait:
             model = _followed(client, model["id"])

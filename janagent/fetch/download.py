@@ -10,6 +10,7 @@ import logging
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -82,7 +83,7 @@ class Download:
         self._is_resumed = bool(self.kept)
         self._is_known = False
         """Its server has answered once."""
-        self._is_sequential = False
+        self._is_noted = self._is_sequential = False
         self._is_settled = False
         """Its `.part` may go: it gets its name, or was wrong."""
         self._active = self._restarts = self._cuts = 0
@@ -133,15 +134,15 @@ class Download:
             # Before the lock: who gives up removes the record last, and leaves a part that is locked by then,
             # or that others wait for. While it was writing, we heard what is there.
             theirs = await in_thread(self._record.of_others, self.file.name) or theirs
-            is_ours, other = await in_thread(lambda: take_turn(self.file, self.part, self._record))
+            decide = partial(self._take_up, theirs)
+            with disk_faults(self.part.path):
+                is_ours, other = await in_thread(take_turn, self.file, self.part, self._record, decide)
             elsewhere = other or elsewhere
             if is_ours:
                 break
             await asyncio.sleep(OTHERS_POLL_S * random.uniform(0.8, 1.2))  # two must not meet again and again
         if elsewhere is not None:
             self.file = replace(self.file, cached=elsewhere)
-        with disk_faults(self.part.path):
-            await in_thread(self._take_up, theirs)
         if await in_thread(lambda: look_at(self.file, self.target, is_trusted=False)) is not Found.NOTHING:
             await in_thread(self.part.remove)  # who had it before us has just given it its name
             return False
@@ -260,7 +261,8 @@ class Download:
 
     async def note_version(self) -> None:
         """Let the record know what the server said, so that a later process can go on with it."""
-        if self.size_bytes > BLOCK_BYTES and not self.done_bytes:
+        if self.size_bytes > BLOCK_BYTES and not (self.done_bytes or self._is_noted):
+            self._is_noted = True  # by one connection: another, later, would forget what came meanwhile
             with disk_faults(self.part.path):
                 await in_thread(
                     lambda: self._record.restart(self.file.name, size_bytes=self.size_bytes, etag=self.etag)
@@ -317,7 +319,7 @@ class Download:
             self.is_given_up = True
             words = f"{self.file.name} changes on its server again and again: try later"
             raise FetchError(Code.CHANGED, words)
-        self.etag, self._is_known, self._is_resumed = None, False, False
+        self.etag, self._is_known, self._is_noted, self._is_resumed = None, False, False, False
         self._noting.forget()
         size = self.file.size_bytes
         self.ranges = None if size is None else Ranges(size)

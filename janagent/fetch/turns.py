@@ -8,7 +8,7 @@ Everything here blocks. Neighbours: `download` asks, `record` reads what others 
 
 import fcntl
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,18 +19,25 @@ from janagent.fetch.record import Record
 from janagent.folder.listing import parent
 
 
-def take_turn(file: RemoteFile, part: Part, record: Record) -> tuple[bool, Path | None]:
-    """Open and lock `part`; whether that was done, and where `file` is, or will be once it is our turn, at
-    another place. Raises FetchError.
+def take_turn(
+    file: RemoteFile, part: Part, record: Record, decide: Callable[[], None] = lambda: None
+) -> tuple[bool, Path | None]:
+    """Open and lock `part`, and `decide` to go on, which puts that into `record`; whether it was done, and
+    where `file` is, or will be once it is our turn, at another place. Raises FetchError, and what `decide`
+    raises.
 
-    Of two who lock theirs in the same moment the one with the smaller key goes on. Should both slip through,
-    it is fetched twice, as if nobody had asked.
+    Of two who lock theirs in the same moment the one with the smaller key goes on; the other one, if it did
+    not see that before it had decided, sees it then: who locks later finds the decision in the record.
     """
     others = _elsewhere(file, record)
     if (other := _one_ahead(others, None)) is not None or not part.open():
         return False, other
     others = _elsewhere(file, record)
-    if (other := _one_ahead(others, record.key)) is not None:
+    if (other := _one_ahead(others, record.key)) is None:
+        decide()
+        now = _elsewhere(file, record)
+        other = next((one.target for one in now if one.is_locked and one.key < record.key), None)
+    if other is not None:
         (part.close if part.size_bytes else part.remove)()
         return False, other
     return True, next((one.target for one in others if one.is_placed), None)

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -147,10 +147,14 @@ async def test_a_new_file_with_the_number_of_one_that_is_gone_is_nobody_elses(
     other = Record(record_path(tmp_path, "other.json"), key="other.json")
     other.begin([Entry("other.gguf", len(LARGE), "0" * 64)], {})
 
-    def noted(file: RemoteFile, part: Part, record: Record) -> tuple[bool, Path | None]:
-        found = take_turn(file, part, record)
-        other.owns("other.gguf", part.inode, [(0, len(LARGE))])
-        return found
+    def noted(
+        file: RemoteFile, part: Part, record: Record, decide: Callable[[], None]
+    ) -> tuple[bool, Path | None]:
+        def decide_then() -> None:
+            other.owns("other.gguf", part.inode, [(0, len(LARGE))])
+            decide()
+
+        return take_turn(file, part, record, decide_then)
 
     monkeypatch.setattr(download, "take_turn", noted)
     await bring(hub, tmp_path)

@@ -37,9 +37,15 @@ def drop(daemon: Daemon, *names: str) -> None:
         daemon.drop(name, {"origin": REPO})
 
 
-def one_that_brings(daemon: Daemon, *names: str) -> str:
-    """Which of them it is, once it does."""
-    return until(lambda: [n for n in names if any(daemon.models.glob(f"{n}/*.part"))], what="one begins")[0]
+def one_that_brings(daemon: Daemon, hub: TestHub, *names: str) -> str:
+    """Which of them it is, once it does; one that finds another ahead has a `.part` for a moment too."""
+    until(lambda: hub.bytes_sent(NAME) > 2_000_000, what="more is sent than headers to choose by")
+
+    def found() -> list[str]:
+        return [name for name in names if any(daemon.models.glob(f"{name}/*.part"))]
+
+    (one,) = until(lambda: len(now := found()) == 1 and now, what="nobody else has begun")
+    return one
 
 
 def test_what_three_want_at_once_is_fetched_once(online: Daemon, hub: TestHub, tmp_path: Path) -> None:
@@ -59,7 +65,7 @@ def test_when_the_one_that_brings_it_is_deleted_the_other_does(
 ) -> None:
     path = big(hub, tmp_path, bytes_per_s=1_000_000)
     drop(online, "one", "two")
-    first = one_that_brings(online, "one", "two")
+    first = one_that_brings(online, hub, "one", "two")
     second = "two" if first == "one" else "one"
     until(lambda: hub.bytes_sent(NAME) > 10_000_000)
     assert not any(online.models.glob(f"{second}/*.part"))
@@ -73,7 +79,7 @@ def test_when_the_one_that_brings_it_is_deleted_the_other_does(
 def test_who_waits_can_be_stopped_and_deleted(online: Daemon, hub: TestHub, tmp_path: Path) -> None:
     path = big(hub, tmp_path, bytes_per_s=1_000_000)
     drop(online, "one", "two")
-    first = one_that_brings(online, "one", "two")
+    first = one_that_brings(online, hub, "one", "two")
     second = "two" if first == "one" else "one"
     online.wait_state(second, "downloading")
     assert online.call("PUT", f"/v1/models/{second}/stop")[0] == 200
@@ -91,7 +97,7 @@ async def test_two_that_wait_for_each_other_s_files_both_end(tmp_path: Path) -> 
     async with TestHub() as hub:
         hub.add_repo(OTHER_REPO, contents)
         files = [remote(hub, name, content) for name, content in contents.items()]
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             await asyncio.gather(
                 *(bring_into(tmp_path, name, some, hub) for name, some in (("a", files), ("b", files[::-1])))
             )
@@ -152,6 +158,18 @@ def test_of_two_that_have_not_decided_the_smaller_key_goes_first(fetches: tuple[
     a.part.remove()
     assert b.takes_turn()
     assert a.takes_turn(), "b will see that, or has decided"
+
+
+def test_of_two_that_decide_in_one_moment_the_smaller_key_goes_on(fetches: tuple[Fetch, Fetch]) -> None:
+    a, b = fetches
+
+    def decide() -> None:
+        assert a.takes_turn(), "b has not decided"
+        a.decide()
+        b.decide()
+
+    assert take_turn(b.file, b.part, b.record, decide) == (False, a.part.target)
+    assert not b.takes_turn()
 
 
 def test_one_that_rests_or_died_is_waited_for_by_nobody(fetches: tuple[Fetch, Fetch]) -> None:
