@@ -1,5 +1,6 @@
 """Clients that misbehave, as bare sockets, and what a daemon tells of them."""
 
+import asyncio
 import contextlib
 import json
 import socket
@@ -10,7 +11,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from tests.daemons import Daemon, chat_body
+from tests.daemons import Daemon, chat_body, until
 
 
 def metric(daemon: Daemon, name: str, *, label: str = "") -> int:
@@ -31,6 +32,11 @@ def is_at_rest(daemon: Daemon) -> bool:
     before = metric(daemon, "janagent_completion_tokens_total")
     time.sleep(2.1)
     return metric(daemon, "janagent_completion_tokens_total") == before
+
+
+async def rests_or_is_late(daemon: Daemon, *, at: float) -> None:
+    """Wait until no engine computes anything, on a slow machine until it is `at` (time.monotonic)."""
+    await asyncio.to_thread(until, lambda: is_at_rest(daemon) or time.monotonic() > at, within_s=180)
 
 
 def large_chat(model: str, *, n: int = 1) -> dict[str, Any]:
@@ -61,7 +67,7 @@ def raw(daemon: Daemon, body: dict[str, Any], *, receive_bytes: int) -> socket.s
 def all_that_comes(sock: socket.socket) -> bytes:
     """Read an answer in chunks up to its end, or up to where the connection was cut."""
     came = bytearray()
-    sock.settimeout(30)
+    sock.settimeout(60)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
     with contextlib.suppress(ConnectionResetError):
         while not came.endswith(b"\r\n0\r\n\r\n") and (part := sock.recv(1 << 16)):

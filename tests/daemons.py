@@ -24,8 +24,8 @@ import aiohttp
 import psutil
 
 T = TypeVar("T")
-START_LIMIT_S = 60.0
-STOP_LIMIT_S = 60.0
+START_LIMIT_S = 120.0
+STOP_LIMIT_S = 120.0
 
 
 def starter_gguf() -> Path:
@@ -36,7 +36,7 @@ def starter_gguf() -> Path:
     return next(Path(spec.origin).parent.rglob("*.gguf"))
 
 
-def until(condition: Callable[[], T], *, within_s: float = 30.0, what: str = "") -> T:
+def until(condition: Callable[[], T], *, within_s: float = 60.0, what: str = "") -> T:
     """Wait for `condition` to become true and return it; an AssertionError after `within_s`."""
     deadline = time.monotonic() + within_s
     while True:
@@ -110,13 +110,16 @@ class Daemon:
             start_new_session=True,
         )
         said: queue.Queue[str] = queue.Queue()
-        threading.Thread(target=self._listen, args=(self._process, said), daemon=True).start()
+        listening = threading.Thread(target=self._listen, args=(self._process, said), daemon=True)
+        listening.start()
         deadline = time.monotonic() + START_LIMIT_S
         while True:
             try:
                 line = said.get(timeout=0.2)
             except queue.Empty:
-                assert self._process.poll() is None, "the daemon ended:\n" + "\n".join(self.lines)
+                if self._process.poll() is not None:
+                    listening.join(10)  # its last words may still be on their way
+                    raise AssertionError("the daemon ended:\n" + "\n".join(self.lines)) from None
                 assert time.monotonic() < deadline, "the daemon is not ready:\n" + "\n".join(self.lines)
                 continue
             if " ready on http" in line:
@@ -216,7 +219,7 @@ class Daemon:
         """The model's state word, "" if there is no such model."""
         return (self.model(name) or {}).get("state", "")
 
-    def wait_state(self, name: str, *states: str, within_s: float = 60.0) -> dict[str, Any]:
+    def wait_state(self, name: str, *states: str, within_s: float = 120.0) -> dict[str, Any]:
         """Follow `/v1/events` until the model is in one of `states` ("" means gone); returns its object."""
         for kind, data in self.events(within_s=within_s):
             models = {m["id"]: m for m in data["models"]} if kind == "snapshot" else {}
@@ -232,7 +235,7 @@ class Daemon:
                 return now or {}
         raise AssertionError(f"{name} is {self.model(name)}, not {states}, after {within_s} s")
 
-    def events(self, *, within_s: float = 60.0) -> Iterator[tuple[str, Any]]:
+    def events(self, *, within_s: float = 120.0) -> Iterator[tuple[str, Any]]:
         """(event name, data) from `/v1/events` until `within_s` is over."""
         import urllib.request
 
@@ -251,7 +254,7 @@ class Daemon:
             return
 
 
-def assert_all_gone(processes: list[psutil.Process], *, within_s: float = 10.0) -> None:
+def assert_all_gone(processes: list[psutil.Process], *, within_s: float = 30.0) -> None:
     """No process of the list is alive."""
     _, alive = psutil.wait_procs(processes, timeout=within_s)
     assert not alive, f"orphans: {alive}"
@@ -288,6 +291,7 @@ async def stream_chat(
             chunks.append(chunk)
             if chunk["choices"] and chunk["choices"][0]["delta"].get("content"):
                 on_text()
+                await asyncio.sleep(0)  # what came while we stood still is taken by turns
     assert is_done, "the stream ended without [DONE]"
     return chunks
 

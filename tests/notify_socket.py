@@ -50,7 +50,7 @@ class NotifySocket:
         """When it was heard, seconds on the monotonic clock."""
         return [at for at, message in self.heard if word in message]
 
-    def wait(self, word: str, *, count: int = 1, within_s: float = 30.0) -> list[str]:
+    def wait(self, word: str, *, count: int = 1, within_s: float = 60.0) -> list[str]:
         """`count` messages with `word`; an AssertionError, with all that was heard, if they do not come."""
         try:
             until(lambda: len(self.messages(word)) >= count, within_s=within_s, what=word)

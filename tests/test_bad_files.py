@@ -52,6 +52,18 @@ def loaded(daemon: Daemon) -> int:
     return sum(model["state"] in ("running", "starting", "stopping") for model in models)
 
 
+def at_rest(daemon: Daemon) -> list[psutil.Process]:
+    """The engines, once no model is on its way up or down."""
+
+    def engines() -> list[psutil.Process]:
+        states = [model["state"] for model in daemon.call("GET", "/v1/models")[1]["data"]]
+        found = daemon.engines()
+        is_moving = {"starting", "stopping"} & {*states} or states.count("running") != len(found)
+        return [] if is_moving else found
+
+    return until(engines, what="nothing starts or stops")
+
+
 def dropped(daemon: Daemon, name: str, content: bytes, *, suffix: str = ".json") -> Path:
     """`models/<name>/<name><suffix>`, written in one go."""
     folder = daemon.models / name
@@ -207,7 +219,7 @@ def test_a_folder_renamed_while_loading_ends_with_the_model_under_its_new_name(
     daemon: Daemon, starter: Path
 ) -> None:
     """The worker that is to load it stands still meanwhile, so that the load certainly lasts."""
-    busy = {p.pid for p in daemon.engines()}
+    busy = {p.pid for p in at_rest(daemon)}
     (spare,) = until(lambda: [p for p in daemon.children() if p.pid not in busy], what="a spare")
     spare.suspend()
     try:
@@ -228,7 +240,7 @@ async def test_a_file_replaced_by_rename_under_running_answers_fails_no_request(
     daemon: Daemon, starter: Path
 ) -> None:
     """Contract 5: answers that run end on the old engine, which then goes; new requests get the new one."""
-    others = {engine.pid for engine in daemon.engines()}
+    others = {engine.pid for engine in at_rest(daemon)}
     folder = daemon.drop("swap", {"parameters": {"init": {"ctx_len": 1024}}}, gguf=starter)
     await asyncio.to_thread(daemon.wait_state, "swap", "running")
     (old,) = [engine for engine in daemon.engines() if engine.pid not in others]
@@ -249,18 +261,18 @@ async def test_a_file_replaced_by_rename_under_running_answers_fails_no_request(
         for _ in range(3 * 10):
             await begun.acquire()
         new.rename(folder / "swap.gguf")
-        await asyncio.to_thread(until, is_replaced)
+        await asyncio.to_thread(until, is_replaced, within_s=120)
         assert old.is_running()
         assert not any(answer.done() for answer in answers), "the answers were over before the replacement"
     assert [task.result()[-1]["choices"][0]["finish_reason"] for task in answers] == ["length"] * 3
-    await asyncio.to_thread(until, lambda: not old.is_running())
+    await asyncio.to_thread(until, lambda: not old.is_running(), within_s=120)
     assert daemon.call("POST", "/v1/chat/completions", chat_body("swap"))[0] == 200
 
 
 def test_a_file_overwritten_in_place_under_a_running_model_gets_a_new_worker(
     daemon: Daemon, tmp_path: Path
 ) -> None:
-    folder, others = daemon.models / "over", {p.pid for p in daemon.engines()}
+    folder, others = daemon.models / "over", {p.pid for p in at_rest(daemon)}
     folder.mkdir()
     gguf_files.write_model(folder / "over.gguf")
     daemon.wait_state("over", "running")
@@ -312,7 +324,8 @@ def test_a_disk_that_is_unmounted_is_offline_and_is_all_there_again_once_mounted
         with Daemon(tmp_path, root=tmp_path / "root") as daemon:
             daemon.wait_state("tiny", "downloaded", "running")
             if is_mounted:
-                subprocess.run(["umount", str(models)], check=True)
+                umount = ["umount", str(models)]
+                until(lambda: subprocess.run(umount, check=False).returncode == 0, what="nobody reads it")
             else:
                 models.rename(away)
             model = daemon.wait_state("tiny", "missing")
@@ -333,7 +346,7 @@ def test_kill_9_of_a_worker_is_made_good_by_the_next_request(daemon: Daemon) -> 
     folder = daemon.models / "victim"
     folder.mkdir()
     gguf_files.write_model(folder / "victim.gguf")
-    before = {p.pid for p in daemon.engines()}
+    before = {p.pid for p in at_rest(daemon)}
     daemon.wait_state("victim", "running")
     (victim,) = [p for p in daemon.engines() if p.pid not in before]
     victim.kill()

@@ -75,7 +75,7 @@ async def test_a_client_of_http_1_0_gets_the_body_unframed():
         await stream.close()
 
     async with serving(use) as path, raw(path, "1.0") as reader:
-        data = await asyncio.wait_for(reader.read(), 10)
+        data = await asyncio.wait_for(reader.read(), 60)
         assert data.partition(b"\r\n\r\n")[2] == b"data: 1\n\n"
 
 
@@ -107,7 +107,7 @@ async def test_a_reader_that_catches_up_is_waited_for():
 
     async with serving(use) as path, raw(path, "1.1") as reader:
         while not done.is_set():
-            await asyncio.wait_for(reader.read(50_000), 10)
+            await asyncio.wait_for(reader.read(50_000), 60)
 
 
 async def test_a_reader_that_takes_nothing_is_given_up():
@@ -123,4 +123,4 @@ async def test_a_reader_that_takes_nothing_is_given_up():
             stalled.set()
 
     async with serving(use) as path, raw(path, "1.1"):
-        await asyncio.wait_for(stalled.wait(), 10)
+        await asyncio.wait_for(stalled.wait(), 60)

@@ -57,7 +57,7 @@ class Desk:
         self.told.put_nowait(f"looked at {folder!r} for {sorted(closed)}")
 
     async def next(self) -> ev.Event | str:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return await self.told.get()
 
 

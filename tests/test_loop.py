@@ -29,10 +29,18 @@ from tests.daemons import (
 from tests.gguf_files import write_model
 
 T = TypeVar("T")
+DRAIN_S = 90
+"""Longer than an answer takes on any machine."""
 
 
 def manifest(**init: Any) -> dict[str, Any]:
     return {"parameters": {"init": {"ctx_len": 512, "n_parallel": 4, **init}}}
+
+
+def ctx_len_of(daemon: Daemon) -> int:
+    """As the daemon has read it."""
+    ctx_len: int = (daemon.model("smol") or {})["parameters"]["init"]["ctx_len"]
+    return ctx_len
 
 
 def long_chat(content: str, *, tokens: int) -> dict[str, Any]:
@@ -76,6 +84,7 @@ async def test_ten_saves_a_second_fail_no_request_and_end_with_the_last(
             for number in range(20):
                 daemon.drop("smol", manifest(ctx_len=513 + number))
                 await asyncio.sleep(0.1)
+            await until_async(lambda: ctx_len_of(daemon) == 532)
             await until_async(lambda: len(daemon.engines()) == 1 and talk.is_new_engine(daemon))
         assert talk.failures == []
         shown = daemon.model("smol") or {}
@@ -170,7 +179,7 @@ async def during_an_answer(daemon: Daemon, end: Callable[[], T]) -> T:
 
 
 async def test_a_stop_lets_a_running_answer_finish(tmp_path: Path, starter: Path) -> None:
-    with Daemon(tmp_path) as daemon:
+    with Daemon(tmp_path, drain_s=DRAIN_S) as daemon:
         daemon.drop("smol", manifest(), gguf=starter)
         await asyncio.to_thread(daemon.wait_state, "smol", "running")
         stop = functools.partial(daemon.call, "PUT", "/v1/models/smol/stop")
@@ -183,7 +192,7 @@ async def test_a_stop_lets_a_running_answer_finish(tmp_path: Path, starter: Path
 async def test_a_signal_lets_a_running_answer_finish_and_ends_with_zero(
     tmp_path: Path, starter: Path
 ) -> None:
-    with Daemon(tmp_path) as daemon:
+    with Daemon(tmp_path, drain_s=DRAIN_S) as daemon:
         daemon.drop("smol", manifest(), gguf=starter)
         await asyncio.to_thread(daemon.wait_state, "smol", "running")
         assert await during_an_answer(daemon, daemon.stop) == 0
@@ -236,7 +245,7 @@ def test_memory_makes_room_for_what_is_asked_for(tmp_path: Path) -> None:
 
 def test_an_idle_model_is_unloaded_and_its_memory_given_back(tmp_path: Path, starter: Path) -> None:
     with Daemon(tmp_path) as daemon:
-        daemon.drop("smol", {**manifest(), "metadata": {"idle_unload_s": 1}}, gguf=starter)
+        daemon.drop("smol", {**manifest(), "metadata": {"idle_unload_s": 3}}, gguf=starter)
         daemon.wait_state("smol", "running")
         daemon.wait_state("smol", "downloaded")
         assert daemon.engines() == []
@@ -248,8 +257,8 @@ def test_drop_to_listed_is_a_matter_of_moments(tmp_path: Path, starter: Path) ->
     with Daemon(tmp_path, hot_load="never") as daemon:
         began = time.monotonic()
         daemon.drop("smol", manifest(), gguf=starter)
-        daemon.wait_state("smol", "downloaded", within_s=20)
-        assert time.monotonic() - began < 20
+        daemon.wait_state("smol", "downloaded", within_s=60)
+        assert time.monotonic() - began < 60
 
 
 class Talk:
@@ -284,7 +293,7 @@ async def talking(session: aiohttp.ClientSession, daemon: Daemon) -> AsyncIterat
         is_over.set()
 
 
-async def until_async(condition: Any, *, within_s: float = 60) -> None:
+async def until_async(condition: Any, *, within_s: float = 120) -> None:
     deadline = time.monotonic() + within_s
     while not await asyncio.to_thread(condition):
         assert time.monotonic() < deadline, f"not within {within_s} s"

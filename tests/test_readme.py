@@ -29,7 +29,7 @@ def served(tmp_path: Path) -> Iterator[Daemon]:
     daemon = Daemon(tmp_path, root=tmp_path / "home" / "janroot")
     daemon.root.mkdir(parents=True)
     command = [sys.executable, "-m", "janagent", "starter", "--if-no-models"]
-    subprocess.run(command, env=daemon.environment, check=True, timeout=60)
+    subprocess.run(command, env=daemon.environment, check=True, timeout=180)
     with daemon:
         # A person types later than a second after the model was written.
         daemon.wait_state("smollm2-135m-instruct", "downloaded", "starting", "running")
@@ -50,7 +50,7 @@ def run(daemon: Daemon, language: str, text: str) -> str:
         env=daemon.environment | {"PATH": path},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"

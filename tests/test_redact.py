@@ -110,9 +110,9 @@ def test_a_bottomless_object_is_hidden_where_nobody_looks_any_more() -> None:
     "text", ["a" * 200_000 + "key", "secret" * 30_000, "a" * 200_000 + "://", "token:" * 30_000]
 )
 def test_a_hostile_log_line_takes_no_time(text: str) -> None:
-    begin = time.perf_counter()
+    begin = time.thread_time()
     redact_text(text)
-    assert time.perf_counter() - begin < 1
+    assert time.thread_time() - begin < 1
 
 
 def test_a_log_handler_with_the_filter_writes_no_secret() -> None:

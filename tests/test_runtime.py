@@ -42,7 +42,7 @@ def root(tmp_path: Path) -> Path:
 
 
 async def heard(subscription: Subscription, kind: type[Any], **wanted: Any) -> Any:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while True:
             change = await subscription.get()
             if isinstance(change, kind) and all(
@@ -231,6 +231,6 @@ async def test_memory_is_looked_at_again_after_a_look_that_failed(
 
         monkeypatch.setattr(runtime._memory, "budget", failing)
         monkeypatch.setattr(MemoryWatch, "interval_s", 0.01)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await looked[1].wait()
     assert "trying again" in caplog.text

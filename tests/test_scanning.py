@@ -24,14 +24,14 @@ class Heard:
         self.changes.append(change)
         self._came.set()
 
-    async def until(self, key: str, condition: Condition | None, *, within_s: float = 10) -> None:
+    async def until(self, key: str, condition: Condition | None, *, within_s: float = 60) -> None:
         """Wait until the newest word on `key` is `condition`, None for removed."""
         async with asyncio.timeout(within_s):
             while self.newest(key) != condition:
                 self._came.clear()
                 await self._came.wait()
 
-    async def more_than(self, count: int, *, within_s: float = 10) -> None:
+    async def more_than(self, count: int, *, within_s: float = 60) -> None:
         """Wait until more than `count` scans were heard of."""
         async with asyncio.timeout(within_s):
             while len(self.changes) <= count:

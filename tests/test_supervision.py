@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from janagent.aio import create_task
+from janagent.sdnotify import Notifier
 from janagent.supervision import in_words
 from tests.daemons import Daemon, chat_body, stream_chat, until
 from tests.notify_socket import NotifySocket
@@ -75,8 +76,9 @@ def test_children_cannot_speak_for_the_daemon(
     supervised.wait_state("smol", "running")
     children = supervised.children()
     assert children
-    for child in children:
-        assert not {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"} & set(child.environ())
+    secrets = {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"}
+    for child in children:  # one that has just been made has its parent's environment for a moment
+        until(lambda child=child: not secrets & set(child.environ()), what="it knows of no manager")
 
 
 def test_pings_come_twice_per_limit_and_stop_when_the_loop_stands_still(
@@ -89,6 +91,8 @@ def test_pings_come_twice_per_limit_and_stop_when_the_loop_stands_still(
     process = psutil.Process(supervised.pid)
     process.suspend()
     until(lambda: process.status() == psutil.STATUS_STOPPED, what="it stands still")
+    Notifier(manager.path).send("X_STANDS_STILL=1")  # comes after all that it has said
+    manager.wait("X_STANDS_STILL=1")
     count = len(manager.messages("WATCHDOG=1"))
     time.sleep(1.0)
     assert len(manager.messages("WATCHDOG=1")) == count
@@ -104,8 +108,8 @@ def test_a_loop_that_hangs_is_silent_although_other_threads_run() -> None:
         "from janagent.supervision import watchdog\n"
         "async def main():\n"
         "    async with watchdog(Notifier.from_environment()):\n"
-        "        await asyncio.sleep(0.7)\n"
-        "        print('hangs', flush=True); time.sleep(1.5)\n"
+        "        await asyncio.sleep(1.5)\n"
+        "        print('hangs', flush=True); time.sleep(3)\n"
         "asyncio.run(main())\n"
     )
     with NotifySocket(watchdog_s=0.2) as manager:
@@ -115,9 +119,9 @@ def test_a_loop_that_hangs_is_silent_although_other_threads_run() -> None:
             assert process.stdout is not None
             assert process.stdout.readline()
             hangs_at = time.monotonic()
-            assert process.wait(30) == 0
+            assert process.wait(60) == 0
         assert len([at for at in manager.times("WATCHDOG=1") if started < at <= hangs_at]) >= 3
-        assert [at for at in manager.times("WATCHDOG=1") if at > hangs_at + 0.3] == []
+        assert [at for at in manager.times("WATCHDOG=1") if at > hangs_at + 1.5] == []
 
 
 def test_the_daemon_that_a_watchdog_ends_says_where_it_hung(tmp_path: Path) -> None:
@@ -146,7 +150,7 @@ async def test_stopping_asks_for_the_time_that_answers_may_take_and_pings_go_on(
             pings = len(manager.messages("WATCHDOG=1"))
             await asyncio.to_thread(manager.wait, "WATCHDOG=1", count=pings + 1)
             assert await answer, "it is whole, or this raises"
-        assert await asyncio.to_thread(daemon._process.wait, 30) == 0
+        assert await asyncio.to_thread(daemon._process.wait, 60) == 0
         assert manager.messages("STATUS")[-1] == stopping
 
 

@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, Self
 
-LIMIT_S = 30.0
+LIMIT_S = 60.0
 
 
 class Threaded:

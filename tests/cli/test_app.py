@@ -1,7 +1,6 @@
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -36,11 +35,14 @@ def test_the_installed_script_is_the_same_program(environment: dict[str, str]):
 
 
 def test_the_command_line_starts_quickly(cli: Run):
+    """By its own work: what else the machine has to do is not counted."""
     taken = []
     for _ in range(5):
-        begun = time.perf_counter()
+        before = os.times()
         cli("--version")
-        taken.append(time.perf_counter() - begun)
+        after = os.times()
+        worked = after.children_user + after.children_system
+        taken.append(worked - before.children_user - before.children_system)
     assert min(taken) < 0.3
 
 

@@ -1,11 +1,15 @@
+import asyncio
 import subprocess
 from collections.abc import Callable
 
 import pytest
+from aiohttp import web
 
 from tests.cli.conftest import Run
 from tests.cli.terminal import CTRL_C, CTRL_D, Terminal
 from tests.daemons import Daemon
+from tests.remote.models import manifest, put
+from tests.remote.upstream import Body, Upstream, chunk, opened
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -70,19 +74,31 @@ def test_a_conversation_remembers_clears_and_ends_with_ctrl_d(daemon: Daemon):
         assert terminal.wait() == 0
 
 
+async def on_and_on(request: web.Request, _body: Body) -> web.StreamResponse:
+    """No model can be relied on to speak until somebody stops it."""
+    response = await opened(request)
+    while True:
+        await response.write(chunk("on and "))
+        await asyncio.sleep(0.01)
+
+
 def test_ctrl_c_stops_the_answer_and_not_the_program(daemon: Daemon):
-    with Terminal("chat", "smol", env=daemon.environment) as terminal:
-        terminal.expect(">>> ")
-        terminal.type("Count from one to one thousand, one number in each line.\n")
-        terminal.expect("\n")
-        terminal.expect(" ")
-        terminal.type(CTRL_C)
-        terminal.expect("(stopped)")
-        terminal.expect(">>> ")
-        terminal.interrupt("/bye or Ctrl-D leaves")
-        terminal.expect(">>> ")
-        terminal.type("/bye\n")
-        assert terminal.wait() == 0
+    with Upstream() as upstream:
+        upstream.answer = on_and_on
+        put(daemon, "endless", manifest(upstream.url, key=None), origin=upstream.url)
+        with Terminal("chat", "endless", env=daemon.environment) as terminal:
+            terminal.expect(">>> ")
+            terminal.type("Count to one thousand.\n")
+            terminal.expect("on and on and ")
+            terminal.type(CTRL_C)
+            terminal.expect("(stopped)")
+            assert upstream.gone.acquire(timeout=30), "the answer itself is stopped"
+            terminal.expect(">>> ")
+            terminal.interrupt("/bye or Ctrl-D leaves")
+            terminal.expect(">>> ")
+            terminal.type("/bye\n")
+            assert terminal.wait() == 0
+        assert daemon.call("DELETE", "/v1/models/endless")[0] == 200
 
 
 def test_a_failed_question_leaves_the_conversation_going(daemon: Daemon):

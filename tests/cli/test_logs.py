@@ -54,4 +54,4 @@ def test_follow_prints_what_is_appended_and_survives_a_rotation(
         log.write_text("new\n")
         assert following.stdout.readline() == "new\n"
         following.send_signal(signal.SIGINT)
-        assert following.wait(timeout=10) == 130
+        assert following.wait(timeout=60) == 130

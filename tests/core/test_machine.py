@@ -66,10 +66,10 @@ def test_hot_loads_come_one_at_a_time_and_within_half_the_budget() -> None:
 def test_thousands_dropped_at_once_do_not_make_every_event_expensive() -> None:
     d = Driver(ram=100 * GB)
     d.folder(*(entry(f"m{n:04}") for n in range(3000)))
-    started = time.perf_counter()
+    started = time.thread_time()
     for _ in range(10):
         d.machine.handle(ev.Tick(), d.now)
-    assert time.perf_counter() - started < 0.5
+    assert time.thread_time() - started < 0.5
     for n in range(3):
         assert len(d.started()) == n + 1
         d.ready()

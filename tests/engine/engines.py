@@ -17,7 +17,7 @@ import aiohttp
 
 from janagent.children import wire
 
-DEADLINE_S = 60.0
+DEADLINE_S = 180.0
 Line = TypeVar("Line", bound=wire.Wire)
 Json = dict[str, Any]
 

@@ -311,7 +311,7 @@ def test_a_detour_begins_only_at_the_beginning(model: Model):
 
 def test_who_has_a_shape_does_not_wait_while_another_is_compiled(model: Model):
     many = {
-        "anyOf": [{"properties": {f"{i} {j}": {"type": "string"} for j in range(50)}} for i in range(100)]
+        "anyOf": [{"properties": {f"{i} {j}": {"type": "string"} for j in range(50)}} for i in range(300)]
     }
     shapes = shapes_of(model)
     ready = json_shape({"const": 7})

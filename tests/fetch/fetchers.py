@@ -48,7 +48,7 @@ def finished(process: subprocess.Popen[bytes], reading: int) -> tuple[int, list[
     """Wait for its end: the exit status, and all it said."""
     with os.fdopen(reading, "rb") as pipe:
         lines = [parse_status(line) for line in pipe]
-    code = process.wait(20)
+    code = process.wait(60)
     assert process.stdin is not None
     process.stdin.close()
     return code, lines

@@ -25,6 +25,7 @@ from aiohttp import web
 from tests.fetch.hosted import HostedFile, Repo, Revision
 
 WRITE_BYTES = 512 * 1024
+LIMIT_S = 60.0
 # Only Linux has all of 127/8 without setting it up; elsewhere the second host is another port.
 SECOND_ADDRESS = "127.0.0.2" if sys.platform == "linux" else "127.0.0.1"
 
@@ -107,15 +108,15 @@ class TestHub:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="test-hub", daemon=True)
         self._thread.start()
-        asyncio.run_coroutine_threadsafe(self.__aenter__(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self.__aenter__(), self._loop).result(LIMIT_S)
         return self
 
     def __exit__(self, *_: object) -> None:
         assert self._loop is not None
         assert self._thread is not None
-        asyncio.run_coroutine_threadsafe(self.__aexit__(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self.__aexit__(), self._loop).result(LIMIT_S)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(LIMIT_S)
         self._loop.close()
 
     async def _serve(self, address: str, host: str) -> str:
@@ -337,9 +338,9 @@ async def _write(
         if file.change_after_bytes is not None:
             step = max(1, min(step, file.change_after_bytes - file.sent_bytes))
         block = file.read(at, min(step, limit - at))
+        record.bytes_sent += len(block)  # first: who has got them all may ask at once
         await answer.write(block)
         at += len(block)
-        record.bytes_sent += len(block)
         file.count_sent(len(block))
         if file.sha256 != sha256 or file.content is not content:
             return False

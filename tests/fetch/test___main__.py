@@ -70,7 +70,7 @@ def test_it_ends_with_its_parent(tmp_path: Path):
         process, reading = start(hub, tmp_path)
         assert process.stdin is not None
         process.stdin.close()
-        assert process.wait(10) == ExitCode.PARENT_GONE
+        assert process.wait(60) == ExitCode.PARENT_GONE
         os.close(reading)
 
 

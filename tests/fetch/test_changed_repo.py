@@ -35,7 +35,7 @@ def files(hub: TestHub, contents: dict[str, bytes]) -> list[RemoteFile]:
 async def interrupted(hub: TestHub, folder: Path, *, key: str = "m.json") -> None:
     """The small files are in place, the large one is not."""
     wanted = files(hub, FIRST)
-    hub.file(REPO, "model.gguf").slow_bytes_per_s = 1_200_000
+    hub.file(REPO, "model.gguf").slow_bytes_per_s = 100_000
     fetching = create_task(bring(hub, folder, *wanted, key=key), name="to be interrupted")
     memories = folder / ".janagent" / "fetched"
     await eventually(lambda: any('"a.gguf"' in path.read_text() for path in memories.glob("*.json")))

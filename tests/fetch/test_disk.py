@@ -130,6 +130,7 @@ async def test_a_disk_that_fills_up_keeps_what_came_and_goes_on_once_there_is_ro
                 await fetching
             assert (caught.value.code, caught.value.is_permanent) == ("disk_full", False)
         hosted.slow_bytes_per_s = None
+        await eventually(lambda: all(request.ended_at for request in hub.requests))
         sent = hub.bytes_sent("model.gguf")
         told = await bring(hub, models)
         assert told[0].done_bytes > 0

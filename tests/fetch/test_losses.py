@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from janagent.children.wire import ExitCode
-from tests.daemons import Daemon, until
+from tests.daemons import Daemon, assert_all_gone, until
 from tests.fetch.fetchers import REPO, finished, start
 from tests.fetch.hub import TestHub
 from tests.fetch.transfers import parts
@@ -74,9 +74,10 @@ def test_after_a_reboot_that_lost_what_was_not_yet_on_the_disk_the_right_file_co
     """The record says that it is there; the file has holes."""
     settings = {"offline": "false", "hub_endpoint": hub.url, "spare_worker": "false", "hot_load": "never"}
     with Daemon(tmp_path, **settings) as daemon:
+        hub.file(REPO, NAME).slow_bytes_per_s = 3_000_000
         folder = daemon.drop("big", {"origin": REPO})
-        until(lambda: hub.bytes_sent(NAME) > LATE[0])
-        daemon.kill()
+        until(lambda: hub.bytes_sent(NAME) > 30_000_000)
+        assert_all_gone(daemon.kill(), within_s=60)
         (part,) = parts(folder, NAME)
         size = part.stat().st_size
         os.truncate(part, 10_000_000)

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,7 +10,7 @@ from janagent.fetch.faults import FetchError
 from janagent.fetch.plan import RemoteFile
 from tests.fetch.hosted import HostedFile
 from tests.fetch.hub import TestHub
-from tests.fetch.transfers import LARGE, REPO, SMALL, bring, interrupted, listing, remote
+from tests.fetch.transfers import IMPATIENT, LARGE, REPO, SMALL, bring, interrupted, listing, remote
 
 NAME = "model.gguf"
 
@@ -38,7 +39,7 @@ async def error_of(hub: TestHub, folder: Path, *files: RemoteFile, **about: str)
     return caught.value
 
 
-async def assert_it_comes(hub: TestHub, folder: Path, *files: RemoteFile, **about: str) -> None:
+async def assert_it_comes(hub: TestHub, folder: Path, *files: RemoteFile, **about: Any) -> None:
     await bring(hub, folder, *files, **about)
     assert (folder / NAME).read_bytes() == LARGE
     assert listing(folder) == [NAME]
@@ -58,7 +59,7 @@ async def test_a_connection_that_stalls_half_way_is_replaced(
     hub: TestHub, hosted: HostedFile, tmp_path: Path
 ):
     hosted.stall_after_bytes, hosted.stall_times = 300_000, 2
-    await assert_it_comes(hub, tmp_path)
+    await assert_it_comes(hub, tmp_path, limits=IMPATIENT)
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])

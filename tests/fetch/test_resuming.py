@@ -28,9 +28,9 @@ def hub() -> Iterator[TestHub]:
 
 
 def interrupted(hub: TestHub, folder: Path) -> None:
-    hub.file(REPO, "m.Q4_K_M.gguf").slow_bytes_per_s = 1_500_000
+    hub.file(REPO, "m.Q4_K_M.gguf").slow_bytes_per_s = 500_000
     process, reading = start(hub, folder, ram_bytes=BIG, **WISH)
-    until(lambda: parts(folder, "m.Q4_K_M.gguf") and hub.bytes_sent("m.Q4_K_M.gguf") > 5_000_000)
+    until(lambda: parts(folder, "m.Q4_K_M.gguf") and hub.bytes_sent("m.Q4_K_M.gguf") > 2_000_000)
     process.kill()
     finished(process, reading)
     hub.file(REPO, "m.Q4_K_M.gguf").slow_bytes_per_s = None
@@ -72,9 +72,9 @@ def test_a_choice_that_the_repo_no_longer_holds_is_made_anew(hub: TestHub, tmp_p
 def test_a_choice_within_the_folders_of_a_repo_is_kept(hub: TestHub, tmp_path: Path):
     """The repo has it under another name than the manifest's folder."""
     hub.add_repo(REPO, {"Q2_K/m-Q2_K.gguf": Q2, "Q4_K_M/m-Q4_K_M.gguf": Q4})
-    hub.file(REPO, "Q4_K_M/m-Q4_K_M.gguf").slow_bytes_per_s = 1_500_000
+    hub.file(REPO, "Q4_K_M/m-Q4_K_M.gguf").slow_bytes_per_s = 500_000
     process, reading = start(hub, tmp_path, ram_bytes=BIG, **WISH)
-    until(lambda: hub.bytes_sent("m-Q4_K_M.gguf") > 5_000_000)
+    until(lambda: hub.bytes_sent("m-Q4_K_M.gguf") > 2_000_000)
     process.kill()
     finished(process, reading)
     hub.file(REPO, "Q4_K_M/m-Q4_K_M.gguf").slow_bytes_per_s = None

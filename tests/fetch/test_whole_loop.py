@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.daemons import Daemon, chat_body, until
@@ -27,10 +28,12 @@ def test_the_specification_s_zephyr_is_fetched_loaded_and_answers(
 ) -> None:
     repo = "TheBloke/zephyr-7B-beta-GGUF"
     hub.add_repo(repo, {"zephyr-7b-beta.Q2_K.gguf": starter, "other.Q4_0.gguf": b"GGUF", "README.md": b"# z"})
+    hub.file(repo, "zephyr-7b-beta.Q2_K.gguf").slow_bytes_per_s = 1_000_000  # until it was seen to be brought
     folder = online.models / "zephyr"
     folder.mkdir()
     shutil.copyfile(DATA / "model-zephyr-7B.json", folder / "model-zephyr-7B.json")
     online.wait_state("model-zephyr-7B", "downloading")
+    hub.file(repo, "zephyr-7b-beta.Q2_K.gguf").slow_bytes_per_s = None
     online.wait_state("model-zephyr-7B", "running")
     assert chats(online, "model-zephyr-7B")
     assert tree(online.models) == ["zephyr/model-zephyr-7B.json", "zephyr/zephyr-7b-beta.Q2_K.gguf"]
@@ -122,10 +125,10 @@ def test_other_quantizations_that_its_download_wrote_go_with_a_model_unless_a_ma
 
 
 def test_progress_pause_resume_and_the_right_bytes(online: Daemon, hub: TestHub, tmp_path: Path) -> None:
-    path = big(hub, tmp_path, bytes_per_s=8_000_000)
+    path = big(hub, tmp_path, bytes_per_s=1_000_000)
     online.drop("big", {"origin": REPO})
     online.wait_state("big", "downloading")
-    progress = until(lambda: (online.model("big") or {}).get("progress", {}).get("done_bytes") or None)
+    progress = until(lambda: ((online.model("big") or {}).get("progress") or {}).get("done_bytes"))
     assert 0 < progress <= path.stat().st_size
     status, answer = online.call("POST", "/v1/chat/completions", chat_body("big"))
     assert (status, answer["error"]["code"]) == (503, "model_downloading")
@@ -142,7 +145,7 @@ def test_progress_pause_resume_and_the_right_bytes(online: Daemon, hub: TestHub,
 def test_kill_9_of_the_daemon_mid_download_resumes_and_leaves_nothing(
     online: Daemon, hub: TestHub, tmp_path: Path
 ) -> None:
-    path = big(hub, tmp_path, bytes_per_s=8_000_000)
+    path = big(hub, tmp_path, bytes_per_s=1_000_000)
     folder = online.drop("big", {"origin": REPO})
     until(lambda: ((online.model("big") or {}).get("progress") or {}).get("done_bytes", 0) > 4_000_000)
     online.kill()
@@ -157,7 +160,7 @@ def test_kill_9_of_the_daemon_mid_download_resumes_and_leaves_nothing(
 def test_a_deleted_manifest_ends_the_download_and_takes_its_part_along(
     online: Daemon, hub: TestHub, tmp_path: Path, how: str
 ) -> None:
-    big(hub, tmp_path, bytes_per_s=4_000_000)
+    big(hub, tmp_path, bytes_per_s=1_000_000)
     folder = online.drop("big", {"origin": REPO})
     until(lambda: parts(folder, "big.Q4_0.gguf"))
     if how == "by hand":
@@ -170,7 +173,7 @@ def test_a_deleted_manifest_ends_the_download_and_takes_its_part_along(
 
 def interrupt(daemon: Daemon, hub: TestHub, tmp_path: Path, how: str) -> Path:
     """A model whose download began, and rests; returns its folder."""
-    big(hub, tmp_path, bytes_per_s=4_000_000)
+    big(hub, tmp_path, bytes_per_s=1_000_000)
     folder = daemon.drop("big", {"origin": REPO})
     until(lambda: ((daemon.model("big") or {}).get("progress") or {}).get("done_bytes"))
     if how == "paused":
@@ -204,9 +207,9 @@ def test_a_manifest_that_goes_while_its_download_rests_takes_the_part_along(
 def test_an_edit_of_what_is_wanted_stops_the_download_and_what_came_goes(
     online: Daemon, hub: TestHub, tmp_path: Path
 ) -> None:
-    path = big(hub, tmp_path, bytes_per_s=4_000_000)
+    path = big(hub, tmp_path, bytes_per_s=1_000_000)
     hub.add_repo(REPO, {"big.Q4_0.gguf": path, "other.gguf": tmp_path / "big.gguf"})
-    hub.file(REPO, "big.Q4_0.gguf").slow_bytes_per_s = 4_000_000
+    hub.file(REPO, "big.Q4_0.gguf").slow_bytes_per_s = 1_000_000
     folder = online.drop("big", {"origin": REPO, "download_url": "big.Q4_0.gguf"})
     until(lambda: ((online.model("big") or {}).get("progress") or {}).get("done_bytes"))
     (folder / "big.json").write_text(json.dumps({"origin": REPO, "download_url": "other.gguf"}))
@@ -247,12 +250,13 @@ def test_pull_writes_a_manifest_and_follows_it_until_the_model_runs(
 
 
 def test_ctrl_c_in_pull_pauses_the_download(online: Daemon, hub: TestHub, tmp_path: Path) -> None:
-    big(hub, tmp_path, bytes_per_s=4_000_000)
+    big(hub, tmp_path, bytes_per_s=1_000_000)
     command = [sys.executable, "-m", "janagent", "pull", REPO]
     with subprocess.Popen(command, env=online.environment, stderr=subprocess.PIPE, text=True) as pulling:
         online.wait_state("tiny-GGUF", "downloading")
+        until(psutil.Process(pulling.pid).net_connections, what="it follows what it has written")
         pulling.send_signal(signal.SIGINT)
-        _, said = pulling.communicate(timeout=30)
+        _, said = pulling.communicate(timeout=90)
     assert "paused" in said
     model = online.wait_state("tiny-GGUF", "missing")
     assert model["error"]["code"] == "paused"

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from janagent.aio import cancel_and_wait, create_task
@@ -18,7 +19,9 @@ from tests.fetch.hub import TestHub
 REPO = "owner/repo"
 LARGE = random.Random(1).randbytes(9_000_001)
 SMALL = b"a small file\n"
-QUICK = Limits(stall_s=1.0, give_up_s=3.0, backoff_s=0.02, longest_backoff_s=0.1)
+QUICK = Limits(stall_s=30.0, give_up_s=3.0, backoff_s=0.02, longest_backoff_s=0.1)
+"""Not with silence: a moment in which the machine does something else is none."""
+IMPATIENT = replace(QUICK, stall_s=1.0)
 
 
 def remote(hub: TestHub, name: str = "model.gguf", content: bytes = LARGE) -> RemoteFile:
@@ -37,7 +40,7 @@ async def bring(
     told: list[Progress] = []
     record = Record(record_path(folder, key), key=key)
     auth = Auth(token=token, host=hub.url)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         await transfer(
             files or (remote(hub),), folder=folder, record=record, auth=auth, told=told.append, limits=limits
         )
@@ -51,19 +54,26 @@ def parts(folder: Path, name: str = "model.gguf") -> list[Path]:
 
 async def eventually(condition: Callable[[], bool]) -> None:
     """Wait for what only files on disk can tell."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
-async def interrupted(hub: TestHub, folder: Path, *files: RemoteFile, key: str = "m.json") -> None:
-    """A fetch that is cut off once some of it is there, as by a pause."""
+async def interrupted(
+    hub: TestHub, folder: Path, *files: RemoteFile, key: str = "m.json", begin_bytes: int = 0
+) -> None:
+    """A fetch that is cut off once some of it is there, as by a pause; `begin_bytes`: of its beginning."""
     files = files or (remote(hub),)
     for file in files:
         hub.file(REPO, file.name).slow_bytes_per_s = 1_200_000
     fetching = create_task(bring(hub, folder, *files, key=key), name="to be interrupted")
     record = Record(record_path(folder, key), key=key)
-    await eventually(lambda: any(list(entry.done()) for entry in record.read().values()))
+
+    def is_some_there() -> bool:
+        done = [interval for entry in record.read().values() for interval in entry.done()]
+        return any(begin_bytes <= (0 if start else end) for start, end in done)
+
+    await eventually(is_some_there)
     await cancel_and_wait(fetching)
     for file in files:
         hub.file(REPO, file.name).slow_bytes_per_s = None

@@ -44,6 +44,6 @@ print("fine")
 
 def test_a_real_unmount_makes_the_root_offline_and_a_mount_brings_it_back(desk: Desk) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", MOUNT_SCRIPT, str(desk.root)], capture_output=True, text=True, timeout=30
+        [sys.executable, "-c", MOUNT_SCRIPT, str(desk.root)], capture_output=True, text=True, timeout=90
     )
     assert done.stdout == "fine\n", done.stderr

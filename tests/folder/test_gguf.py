@@ -48,12 +48,12 @@ def test_the_starter_model_s_header_is_read() -> None:
 
 def test_a_vocabulary_of_100_000_strings_is_passed_over_quickly_and_without_allocating() -> None:
     inspect(SMOLLM2)
-    begin = time.perf_counter()
+    begin = time.thread_time()
     tracemalloc.start()
     inspect(SMOLLM2)
     _, peak_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert time.perf_counter() - begin < 1  # about 12 ms when not traced and alone
+    assert time.thread_time() - begin < 1  # about 12 ms when not traced and alone
     assert peak_bytes < 4 << 20
 
 
@@ -195,14 +195,14 @@ def test_a_gguf_that_llama_cpp_cannot_read_is_corrupt_and_says_why(
 def test_a_header_that_lies_about_sizes_is_refused_at_once(tmp_path: Path, claim: str) -> None:
     path = tmp_path / "x.gguf"
     path.write_bytes(gguf_files.hostile_headers()[claim])
-    begin = time.perf_counter()
+    begin = time.thread_time()
     tracemalloc.start()
     inspection = inspect(path)
     _, peak_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert inspection.kind is Kind.CORRUPT
     assert peak_bytes < 3 << 20
-    assert time.perf_counter() - begin < 0.2
+    assert time.thread_time() - begin < 0.2
 
 
 @pytest.mark.parametrize(
@@ -335,7 +335,11 @@ def test_every_file_type_of_llama_cpp_has_a_name() -> None:
     assert names == FILE_TYPES
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=2000)
+@settings(
+    max_examples=300,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    deadline=None,
+)
 @given(data=st.data())
 def test_no_damage_to_a_header_makes_the_reader_raise_or_allocate(
     tmp_path: Path, tiny: Path, data: st.DataObject
@@ -351,10 +355,12 @@ def test_no_damage_to_a_header_makes_the_reader_raise_or_allocate(
         content[at : at + 8] = struct.pack("<Q", data.draw(st.integers(0, (1 << 64) - 1)))
     path = tmp_path / "x.gguf"
     path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
+    begin = time.thread_time()
     tracemalloc.start()
     try:
         inspect(path)
         _, peak_bytes = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
+    assert time.thread_time() - begin < 2
     assert peak_bytes < 3 << 20

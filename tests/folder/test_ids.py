@@ -173,7 +173,7 @@ def test_the_nearest_ids_are_suggested_for_a_typing_error() -> None:
 def test_ten_thousand_ids_are_searched_quickly_whatever_is_asked() -> None:
     index = IdIndex()
     _add(index, *(f"d{n // 10}/model-{n}.json" for n in range(10_000)))
-    started = time.perf_counter()
+    started = time.thread_time()
     for name in ("model-77777", "x" * 1_000_000, "modle-1"):
         index.nearest(name)
-    assert time.perf_counter() - started < 0.5
+    assert time.thread_time() - started < 0.5

@@ -96,10 +96,10 @@ def test_of_a_key_that_occurs_twice_the_last_counts_and_it_is_reported() -> None
 
 @pytest.mark.parametrize("opening", ["[", '{"a":', "{a:[", "[/**/"])
 def test_nesting_of_ten_thousand_is_refused_quickly(opening: str) -> None:
-    begin = time.perf_counter()
+    begin = time.thread_time()
     with pytest.raises(JsonishError, match="nested more than 64 deep"):
         parse(opening * 10_000)
-    assert time.perf_counter() - begin < 0.5
+    assert time.thread_time() - begin < 0.5
 
 
 def test_nesting_up_to_the_limit_is_read() -> None:
@@ -119,12 +119,12 @@ def test_nesting_up_to_the_limit_is_read() -> None:
     ],
 )
 def test_a_hostile_text_takes_no_time(text: str) -> None:
-    begin = time.perf_counter()
+    begin = time.thread_time()
     try:
         parse(text)
     except JsonishError:
         pass
-    assert time.perf_counter() - begin < 1
+    assert time.thread_time() - begin < 1
 
 
 @given(VALUES)

@@ -171,9 +171,9 @@ def test_a_key_that_occurs_twice_is_warned_about() -> None:
 
 
 def test_ten_thousand_unknown_fields_make_a_short_list_of_warnings() -> None:
-    begin = time.perf_counter()
+    begin = time.thread_time()
     reading = read(**{f"field_{number}": number for number in range(10_000)})
-    assert time.perf_counter() - begin < 0.5
+    assert time.thread_time() - begin < 0.5
     assert len(reading.warnings) == 21
     assert reading.warnings[-1] == "and 9980 more"
 

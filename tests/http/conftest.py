@@ -52,7 +52,7 @@ class Served:
         return status, body["error"]
 
 
-async def eventually(is_true: Callable[[], bool], *, within_s: float = 10) -> None:
+async def eventually(is_true: Callable[[], bool], *, within_s: float = 60) -> None:
     """Wait until something in this very process has come about."""
     deadline = time.monotonic() + within_s
     while not is_true():

@@ -13,7 +13,7 @@ KEY = "sk-right"
 CHAT = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}]}
 
 
-async def talk(served: Served, data: bytes, *, within_s: float = 10) -> bytes:
+async def talk(served: Served, data: bytes, *, within_s: float = 60) -> bytes:
     """Send bytes as they are; what came back until the server closed the connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
     try:

@@ -60,7 +60,7 @@ async def test_a_reconnect_gets_a_new_snapshot_with_a_higher_id(served: Served) 
 
 
 async def test_a_model_that_starts_and_one_that_goes_are_told_in_order(served: Served) -> None:
-    async with asyncio.timeout(20), served.client.get("/v1/events") as response:
+    async with asyncio.timeout(60), served.client.get("/v1/events") as response:
         assert response.headers["Content-Type"].startswith("text/event-stream")
         stream = parsed(response)
         last = await anext(stream)
@@ -80,7 +80,7 @@ async def test_a_model_that_starts_and_one_that_goes_are_told_in_order(served: S
 
 
 async def test_a_dropped_model_is_told(served: Served) -> None:
-    async with asyncio.timeout(20), served.client.get("/v1/events") as response:
+    async with asyncio.timeout(60), served.client.get("/v1/events") as response:
         stream = parsed(response)
         await anext(stream)
         write_model(served.models / "dropped.gguf")
@@ -93,7 +93,7 @@ async def test_a_dropped_model_is_told(served: Served) -> None:
 
 async def test_a_comment_comes_when_nothing_happens(serve: Serve) -> None:
     served = await serve(limits=Limits(heartbeat_s=0.05))
-    async with asyncio.timeout(10), served.client.get("/v1/events") as response:
+    async with asyncio.timeout(60), served.client.get("/v1/events") as response:
         comments = 0
         async for line in response.content:
             comments += line.startswith(b":")
@@ -102,7 +102,7 @@ async def test_a_comment_comes_when_nothing_happens(serve: Serve) -> None:
 
 
 async def test_a_listener_that_fell_behind_gets_a_fresh_snapshot(served: Served) -> None:
-    async with asyncio.timeout(20), served.client.get("/v1/events") as response:
+    async with asyncio.timeout(60), served.client.get("/v1/events") as response:
         stream = parsed(response)
         assert (await anext(stream)).name == "snapshot"
         for _ in range(QUEUE_LIMIT + 10):  # without a pause, so that the handler cannot take one of them
@@ -114,7 +114,7 @@ async def test_a_listener_that_fell_behind_gets_a_fresh_snapshot(served: Served)
 
 
 async def test_the_stream_ends_cleanly_with_the_server(served: Served) -> None:
-    async with asyncio.timeout(10), served.client.get("/v1/events") as response:
+    async with asyncio.timeout(60), served.client.get("/v1/events") as response:
         await anext(parsed(response))
         served.runtime._feed.close()
         await response.read()

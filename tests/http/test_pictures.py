@@ -142,8 +142,9 @@ def test_addresses_are_fetched_as_the_settings_have_it(
 ) -> None:
     settings = {"picture_urls": "true", "picture_urls_private": str(is_private_fine).lower()}
     with Daemon(tmp_path, spare_worker="false", **settings) as daemon:
-        write_model(daemon.models / "tiny" / "tiny.gguf")
+        # Before the model, which is complete without it.
         write_projector(daemon.models / "tiny" / "mmproj.gguf")
+        write_model(daemon.models / "tiny" / "tiny.gguf")
         daemon.wait_state("tiny", "downloaded", "running")
         with openai.OpenAI(base_url=f"{daemon.url}/v1", api_key="none", max_retries=0) as client:
             if is_private_fine:

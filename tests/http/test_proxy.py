@@ -41,7 +41,7 @@ async def everything(sock: socket.socket) -> tuple[bytes, bool]:
     loop, parts = asyncio.get_running_loop(), []
     with sock:
         try:
-            while part := await asyncio.wait_for(loop.sock_recv(sock, 65536), 10):
+            while part := await asyncio.wait_for(loop.sock_recv(sock, 65536), 60):
                 parts.append(part)
         except ConnectionResetError:
             return b"".join(parts), True
@@ -146,10 +146,10 @@ async def test_a_client_that_never_reads_is_cut_and_frees_the_engine(serve: Serv
 
 
 async def test_a_client_that_reads_slowly_is_not_cut(serve: Serve) -> None:
-    served = await serve(limits=Limits(stall_s=0.4))
+    served = await serve(limits=Limits(stall_s=2))
     loop = asyncio.get_running_loop()
     with await raw_request(served, odd="forever", stream=True) as sock:
-        end = time.monotonic() + 1.5
+        end = time.monotonic() + 5
         while time.monotonic() < end:
             assert await loop.sock_recv(sock, 200_000)
             await asyncio.sleep(0.05)
@@ -159,8 +159,8 @@ async def test_a_client_that_reads_slowly_is_not_cut(serve: Serve) -> None:
 async def test_a_stream_that_pauses_longer_than_the_stall_limit_is_not_cut(serve: Serve) -> None:
     served = await serve(limits=Limits(stall_s=0.2))
     async with await served.chat("drip", stream=True, every_s=0.7) as response:
-        chunks = response.content.iter_any()
-        assert [await anext(chunks) for _ in range(3)] == [b"data: 0\n\n", b"data: 1\n\n", b"data: 2\n\n"]
+        expected = b"data: 0\n\ndata: 1\n\ndata: 2\n\n"
+        assert await response.content.readexactly(len(expected)) == expected
 
 
 async def test_many_streams_go_through_at_once(served: Served) -> None:

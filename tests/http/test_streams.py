@@ -47,7 +47,7 @@ async def test_a_whole_answer_that_nobody_takes_is_cut() -> None:
             ended.set()
         return response
 
-    async with asyncio.timeout(10), connected(handler):
+    async with asyncio.timeout(60), connected(handler):
         await ended.wait()
 
 
@@ -55,10 +55,10 @@ async def test_a_whole_answer_that_is_taken_arrives() -> None:
     async def handler(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Connection": "close"})
         response.content_length = 3_000_000
-        await send(request, response, [bytes(1_000_000)] * 3, limit_s=0.5)
+        await send(request, response, [bytes(1_000_000)] * 3, limit_s=30)
         return response
 
-    async with asyncio.timeout(20), connected(handler) as sock:
+    async with asyncio.timeout(60), connected(handler) as sock:
         size = 0
         while size < 3_000_000:
             size += len(await asyncio.get_running_loop().sock_recv(sock, 1 << 16))
@@ -69,13 +69,13 @@ async def test_an_answer_that_waits_for_its_next_piece_is_not_cut() -> None:
         response = web.StreamResponse()
         writer = await response.prepare(request)
         assert writer is not None
-        with StallGuard(request, writer, limit_s=0.1):
+        with StallGuard(request, writer, limit_s=0.5):
             await response.write(b"one")
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(1.5)
             await response.write(b"two")
         return response
 
-    async with asyncio.timeout(10), connected(handler) as sock:
+    async with asyncio.timeout(60), connected(handler) as sock:
         text = b""
         while b"two" not in text:
             text += await asyncio.get_running_loop().sock_recv(sock, 1 << 16)
@@ -90,7 +90,7 @@ async def test_last_words_are_delivered_before_the_connection_breaks() -> None:
         await break_off(request, stream, last_words=b"sorry")
         return stream.response
 
-    async with asyncio.timeout(10), connected(handler) as sock:
+    async with asyncio.timeout(60), connected(handler) as sock:
         text = b""
         while part := await asyncio.get_running_loop().sock_recv(sock, 1 << 16):
             text += part
@@ -107,7 +107,7 @@ async def test_streams_without_an_end_leave_their_body_when_the_server_stops() -
             await asyncio.Event().wait()
         left.set()
 
-    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
         group.create_task(stream())
         await entered.wait()
         await streams.stop(web.Application())
@@ -117,7 +117,7 @@ async def test_streams_without_an_end_leave_their_body_when_the_server_stops() -
 async def test_a_stream_that_begins_after_the_stop_leaves_at_once() -> None:
     streams = OpenStreams()
     await streams.stop(web.Application())
-    async with asyncio.timeout(10), streams.until_stop():
+    async with asyncio.timeout(60), streams.until_stop():
         await asyncio.Event().wait()
 
 

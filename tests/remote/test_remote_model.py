@@ -1,6 +1,7 @@
 """A remote model's way through a real daemon: what travels on, what comes back, what its manifest changes."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -134,9 +135,10 @@ def test_its_alias_works_wherever_its_id_does(near: Daemon, upstream: Upstream) 
 def test_health_is_what_the_last_answer_said(near: Daemon, upstream: Upstream, far: str) -> None:
     assert "latency_ms" not in (near.model(far) or {})
     assert not upstream.calls, "nothing is asked to find out"
+    begun = time.monotonic()
     ask(near, far)
     model = near.model(far) or {}
-    assert 0 <= model["latency_ms"] < 5000
+    assert 0 <= model["latency_ms"] <= (time.monotonic() - begun) * 1000 + 1
     assert "last_error" not in model
     upstream.key = "another"
     assert ask(near, far)[0] == 401

@@ -27,7 +27,7 @@ class Bench:
         self.told: list[ev.Event] = []
         self.logs = LogRing(redact=redact_text)
         self.lost: list[str] = []
-        self.remotes = Remotes(post=self.told.append, logs_of=lambda _key: self.logs, stall_s=5.0)
+        self.remotes = Remotes(post=self.told.append, logs_of=lambda _key: self.logs, stall_s=60.0)
 
     async def open(self, origin: str, key: str | None) -> RemoteClient:
         init = {} if key is None else {"API-KEY": key}

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import ssl
 import threading
 from collections.abc import Awaitable, Callable, Mapping
@@ -36,8 +37,14 @@ class Upstream(Threaded):
     """A context manager. `calls` holds what came; `answer` may be replaced by a test's own handler."""
 
     def __init__(
-        self, *, key: str | None = None, tls: ssl.SSLContext | None = None, prefix: str = ""
+        self,
+        *,
+        key: str | None = None,
+        tls: ssl.SSLContext | None = None,
+        prefix: str = "",
+        sock: socket.socket | None = None,
     ) -> None:
+        """`sock` is bound, instead of a free port."""
         super().__init__()
         self.key = key
         self.calls: list[Call] = []
@@ -46,6 +53,7 @@ class Upstream(Threaded):
         """Released for each request whose client left before the end."""
         self._tls = tls
         self._prefix = prefix
+        self._sock = sock
         self.port = 0
 
     @property
@@ -62,14 +70,14 @@ class Upstream(Threaded):
         await self._runner.cleanup()
 
     async def start(self) -> None:
-        """On `port`, or a free one."""
+        """On the bound socket, or on a free port."""
         app = web.Application(client_max_size=64 << 20)
         app.router.add_route("*", "/{path:.*}", self._handle)
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1, access_log=None)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self.port, ssl_context=self._tls)
-        await site.start()
-        self.port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
+        sock = self._sock or socket.create_server(("127.0.0.1", 0))
+        self.port = sock.getsockname()[1]
+        await web.SockSite(self._runner, sock, ssl_context=self._tls).start()
 
     def refusal(
         self, _path: str, _query: Mapping[str, str], headers: Mapping[str, str]
@@ -89,7 +97,7 @@ class Upstream(Threaded):
             return refused
         try:
             return await self.answer(request, body)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, ConnectionError):
             self.gone.release()
             raise
 

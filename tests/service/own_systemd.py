@@ -161,7 +161,7 @@ class OwnSystemd:
                 return False
             return self.run("systemctl", *self.scope, "is-active", self.target).stdout == "active\n"
 
-        until(is_up, within_s=20, what="systemd is up")
+        until(is_up, what="systemd is up")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -176,7 +176,7 @@ class OwnSystemd:
             return subprocess.run(clean, env=variables, capture_output=True, check=False).returncode == 0
 
         if (self.base / "cgroup").is_dir():
-            until(is_clean, within_s=20, what="its control group is removed")  # its processes end meanwhile
+            until(is_clean, what="its control group is removed")  # its processes end meanwhile
         shutil.rmtree(self.base, ignore_errors=True)
 
     def run(

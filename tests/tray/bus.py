@@ -20,7 +20,7 @@ from jeepney.wrappers import new_method_return, unwrap_msg
 
 T = TypeVar("T")
 ITEM = "/org/ayatana/NotificationItem/janagent"
-CALL_LIMIT_S = 5.0
+CALL_LIMIT_S = 30.0
 WAIT_S = 60.0
 
 
@@ -67,10 +67,11 @@ class Menu:
     """The menu of the tray with process id `pid`; a context manager."""
 
     def __init__(self, address: str, pid: int) -> None:
-        self._bus = open_dbus_connection(bus=address)
+        self._bus = open_dbus_connection(bus=address, auth_timeout=CALL_LIMIT_S)
         self._owner = ""
         self._menu = ""
-        # A question to a connection that exports nothing yet may get no answer at all.
+        # A question to a connection that exports nothing yet may get no answer at all; each next one has
+        # more time.
         self._limit_s = 0.2
         deadline = time.monotonic() + WAIT_S
         while not self._find(pid):
@@ -86,7 +87,8 @@ class Menu:
 
     def _ask(self, address: DBusAddress, method: str, signature: str = "", body: tuple[Any, ...] = ()) -> Any:
         message = new_method_call(address, method, signature, body)
-        return unwrap_msg(self._bus.send_and_get_reply(message, timeout=self._limit_s))
+        limit_s = CALL_LIMIT_S if address is message_bus else self._limit_s  # the bus itself always answers
+        return unwrap_msg(self._bus.send_and_get_reply(message, timeout=limit_s))
 
     def _find(self, pid: int) -> bool:
         for name in self._ask(message_bus, "ListNames")[0]:
@@ -98,8 +100,10 @@ class Menu:
                     self._menu = self.property("Menu")
                     self.read()
                     return True
-            except (DBusErrorResponse, TimeoutError):
+            except DBusErrorResponse:
                 continue
+            except TimeoutError:
+                self._limit_s = min(2 * self._limit_s, CALL_LIMIT_S)
         return False
 
     def property(self, name: str) -> Any:
@@ -159,7 +163,7 @@ class Service:
     def __init__(
         self, address: str, name: str, answer: Callable[[Message], tuple[str, tuple[Any, ...]] | None]
     ) -> None:
-        self._bus: DBusConnection = open_dbus_connection(bus=address)
+        self._bus: DBusConnection = open_dbus_connection(bus=address, auth_timeout=CALL_LIMIT_S)
         self._answer = answer
         self._is_over = threading.Event()
         reply = self._bus.send_and_get_reply(new_method_call(message_bus, "RequestName", "su", (name, 0)))

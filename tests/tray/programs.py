@@ -1,5 +1,6 @@
 """Programs that stand for the desktop's own: each writes down how it was called."""
 
+import os
 from pathlib import Path
 
 from tests.daemons import until
@@ -12,6 +13,16 @@ def install(programs: Path, name: str, what: str = 'printf "%s\\n" "$@"') -> Pat
     program.write_text(f'#!/bin/sh\n{{ {what}; }} > "{told}.new" && /bin/mv "{told}.new" "{told}"\n')
     program.chmod(0o755)
     return told
+
+
+def gate(folder: Path) -> tuple[dict[str, str], Path]:
+    """(variables with which every daemon waits at its start until the file is there, the file)."""
+    file, module = folder / "gate", folder / "held" / "sitecustomize.py"
+    module.parent.mkdir()
+    wait = f"while not os.path.exists({str(file)!r}):\n        time.sleep(0.02)\n"
+    module.write_text(f'import os, sys, time\nif "serve" in sys.orig_argv:\n    {wait}')
+    paths = [str(module.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {"PYTHONPATH": os.pathsep.join(paths)}, file
 
 
 def given(told: Path) -> list[str]:

@@ -1,17 +1,29 @@
 """The display of a session as a person uses it: what is on it, a mouse, a keyboard."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from PIL import Image, ImageGrab
 from Xlib import XK, X, display
-from Xlib.error import BadWindow
+from Xlib.error import BadDrawable, BadWindow
 from Xlib.ext import xtest
 
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom."""
+
+
+@dataclass(frozen=True)
+class Top:
+    """A visible window, as it was when it was looked at."""
+
+    box: Box
+    title: Any
+    classes: tuple[str, str] | None
+    is_free: bool
+    """No window manager may touch it."""
 
 
 class Screen:
@@ -30,29 +42,31 @@ class Screen:
     ) -> None:
         self._display.close()
 
-    def _tops(self) -> Iterator[tuple[Any, Box]]:
+    def _tops(self) -> Iterator[Top]:
         for window in self._root.query_tree().children:
             try:
-                if window.get_attributes().map_state == X.IsViewable:
-                    at = window.get_geometry()
-                    yield window, (at.x, at.y, at.x + at.width, at.y + at.height)
-            except BadWindow:
+                attributes, at = window.get_attributes(), window.get_geometry()
+                title, classes = window.get_wm_name(), window.get_wm_class()
+            except (BadWindow, BadDrawable):
                 continue  # closed in between
+            if attributes.map_state == X.IsViewable:
+                box = (at.x, at.y, at.x + at.width, at.y + at.height)
+                yield Top(box, title, classes, is_free=bool(attributes.override_redirect))
 
     def named(self, wanted: str) -> Box | None:
         """The visible window with this title or class."""
-        for window, box in self._tops():
-            if wanted in (window.get_wm_name(), *(window.get_wm_class() or ())):
-                return box
+        for top in self._tops():
+            if wanted in (top.title, *(top.classes or ())):
+                return top.box
         return None
 
     def menus(self) -> list[Box]:
         """Open menus: windows that no window manager may touch."""
         found = []
-        for window, box in self._tops():
-            is_menu = window.get_attributes().override_redirect and box[3] - box[1] > 60
-            if is_menu and window.get_wm_class() is not None and self.named("trayer") != box:
-                found.append(box)
+        for top in self._tops():
+            is_menu = top.is_free and top.box[3] - top.box[1] > 60
+            if is_menu and top.classes is not None and self.named("trayer") != top.box:
+                found.append(top.box)
         return found
 
     def colour(self, pixel: int) -> None:

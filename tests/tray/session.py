@@ -193,7 +193,7 @@ class TrayProcess:
             status = self._process.wait(within_s)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"the tray did not end within {within_s} s: {self.lines}") from None
-        self._reader.join(5)
+        self._reader.join(LIMIT_S)
         return status
 
     @property
@@ -220,6 +220,6 @@ class TrayProcess:
         if self.is_alive:
             self._process.kill()
             self._process.wait()
-        self._reader.join(5)
+        self._reader.join(LIMIT_S)
         assert self._process.stdout is not None
         self._process.stdout.close()

@@ -3,17 +3,28 @@
 import re
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 from janagent.tray.desktop import ADDING
 from tests.daemons import Daemon, assert_all_gone, until
 from tests.tray.bus import Menu, Node, notifications, tree
-from tests.tray.programs import given, install
+from tests.tray.programs import gate, given, install
 from tests.tray.session import Home, TrayProcess
 
 
 def is_running(root: Node, name: str) -> bool:
     return root.find(f"✓ {name}: running") is not None
+
+
+def is_drawn_anew(label: str, pressed: int, *, is_checked: bool) -> Callable[[Node], bool]:
+    """GTK turns the mark of the pressed item at once; what came of it shows in a new one."""
+
+    def look(root: Node) -> bool:
+        item = root.find(label)
+        return item is not None and item.id != pressed and item.is_checked is is_checked
+
+    return look
 
 
 def test_a_day_with_the_tray(home: Home, served: Daemon, starter: Path) -> None:
@@ -59,15 +70,19 @@ def test_a_day_with_the_tray(home: Home, served: Daemon, starter: Path) -> None:
 
 
 def test_without_a_daemon_one_is_started_and_a_crashed_one_again(home: Home) -> None:
-    with TrayProcess(home.environment) as tray, Menu(home.session.bus_address, tray.pid) as menu:
+    held, opened = gate(home.folder)
+    with TrayProcess(home.environment | held) as tray, Menu(home.session.bus_address, tray.pid) as menu:
         menu.wait("janagent is starting…")
+        opened.touch()
         menu.wait("janagent: no models yet")
         (daemon,) = home.daemons()
         assert daemon.terminal() is None
         assert len(list((home.state / "log").glob("*.log"))) == 1
 
+        opened.unlink()
         daemon.send_signal(signal.SIGKILL)
         menu.wait("janagent was ended by signal 9; it is started again")
+        opened.touch()
         menu.wait("janagent: no models yet")
         (second,) = home.daemons()
         assert second.pid != daemon.pid
@@ -97,31 +112,16 @@ def test_downloads_are_paused_and_go_on(calm: tuple[Home, Daemon]) -> None:
         for is_paused in (True, False):
             pressed = menu.press("Pause downloads")
             until(lambda p=is_paused: daemon.call("GET", "/v1/health")[1]["machine"]["downloads_paused"] is p)
-
-            def is_shown(root: Node, pressed: int = pressed, is_paused: bool = is_paused) -> bool:
-                # GTK turns the mark of the pressed item at once; what the daemon says comes in a new one.
-                item = root.find("Pause downloads")
-                return item is not None and item.id != pressed and item.is_checked is is_paused
-
-            menu.until(is_shown)
+            menu.until(is_drawn_anew("Pause downloads", pressed, is_checked=is_paused))
 
 
 def test_start_at_login_is_switched_on_and_off(home: Home, served: Daemon) -> None:
-    def is_on(root: Node) -> bool | None:
-        item = root.find("Start at login")
-        return item and item.is_checked
-
+    entry = home.folder / "config" / "autostart" / "janagent-tray.desktop"
     with TrayProcess(home.environment) as tray, Menu(home.session.bus_address, tray.pid) as menu:
-        menu.until(lambda root: is_on(root) is False)
-        menu.press("Start at login")
-        menu.until(is_on)
-        # GTK turns the mark at once; what was done shows in the files.
-        entry = home.folder / "config" / "autostart" / "janagent-tray.desktop"
-        until(entry.exists)
-        menu.until(is_on)
-        menu.press("Start at login")
-        until(lambda: not entry.exists())
-        menu.until(lambda root: is_on(root) is False)
+        for is_wanted in (True, False):
+            pressed = menu.press("Start at login")
+            until(lambda w=is_wanted: entry.exists() is w)
+            menu.until(is_drawn_anew("Start at login", pressed, is_checked=is_wanted))
 
 
 def test_what_is_opened_is_opened_by_the_desktop(calm: tuple[Home, Daemon], tmp_path: Path) -> None:

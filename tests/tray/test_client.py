@@ -23,6 +23,7 @@ NOBODY = Endpoint("http://127.0.0.1:1")
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setattr(client, "CONNECT_S", 60.0)
 
 
 @pytest.fixture

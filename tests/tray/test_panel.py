@@ -38,7 +38,7 @@ def busy(own_home: Home, hub: TestHub, starter: Path, tmp_path: Path) -> Iterato
         file.write(bytes(60_000_000))
     repo, name = "TheBloke/zephyr-7B-beta-GGUF", "zephyr-7b-beta.Q4_K_M.gguf"
     hub.add_repo(repo, {name: slow})
-    hub.file(repo, name).slow_bytes_per_s = 2_000_000
+    hub.file(repo, name).slow_bytes_per_s = 300_000  # its end would make another menu
     env = {**own_home.own, "JANAGENT_OFFLINE": "false", "JANAGENT_HUB_ENDPOINT": hub.url}
     settings = {"hot_load": "never", "spare_worker": "false"}
     with Daemon(own_home.folder, env=env, root=own_home.root, **settings) as daemon:
@@ -63,9 +63,10 @@ def test_the_menu_under_a_real_panel(own_home: Home, busy: Daemon) -> None:
         for label in ("mistral-7b: *", "tinyllama-stories: *", "zephyr-7b-beta: *"):
             menu.wait(label)
         menu.until(lambda root: (line := root.find("Memory*")) and " 0 B" not in line.label)
-        panel = until(lambda: screen.named("trayer"))
-        until(
-            lambda: len(screen.picture().crop(panel).getcolors() or [()] * 99) > 10, what="the icon is there"
+        # Looked up anew each time: the panel finds its place only when it is there already.
+        panel = until(
+            lambda: (box := screen.named("trayer")) and screen.colours(box) > 10 and box,
+            what="the icon is there",
         )
         before = screen.picture()
         screen.click(panel[2] - 13, (panel[1] + panel[3]) // 2)

@@ -11,6 +11,7 @@ import pytest
 
 from tests.daemons import until
 from tests.tray.bus import Menu, Node, notifications, tree
+from tests.tray.screen import Screen
 from tests.tray.session import Home
 
 PROGRAM = """
@@ -208,20 +209,9 @@ def test_the_clipboard_holds_what_was_copied(drawn: Drawn, home: Home):
     until(lambda: pasted() == "smöl/model")
 
 
-def windows(home: Home) -> list[str]:
-    """Titles of the windows on the display."""
-    from Xlib import display
-
-    opened = display.Display(home.session.display)
-    try:
-        tops = opened.screen().root.query_tree().children
-        return [name for name in (window.get_wm_name() for window in tops) if name]
-    finally:
-        opened.close()
-
-
 def test_an_error_is_shown_in_a_window_and_the_menu_goes_on(drawn: Drawn, home: Home):
     drawn.do("tell", "smol", "ctx_len: 'many' is not a number")
-    until(lambda: "janagent" in windows(home))
+    with Screen(home.session.display) as screen:
+        until(lambda: screen.named("janagent"))
     drawn.do("menu", [["Next", "AddModel()", {}]])
     drawn.shows("Next")
