@@ -46,7 +46,8 @@ class Follower:
         self._is_known = False
         """The settings were used for a start already, and may be older than the next one."""
         self._wake = threading.Event()
-        self._was_connected = False
+        self._is_ending = False
+        """The daemon that was followed ended its stream in order, as one does that begins to end."""
         self.endpoint: Endpoint | None = None
         self.options = options
 
@@ -71,9 +72,9 @@ class Follower:
             endpoint = client.find(self.options)
         except client.Starting:
             self._start_wanted.clear()
+            if not self._launcher.is_running or self._state.view().link is Link.REFUSED:
+                self._state.set(reason="")  # else it tells why the one that crashed is started again
             self._state.set(link=self._silent_link())
-            if not self._launcher.is_running:  # of one that crashed it stays told why it starts
-                self._state.set(reason="")
             return
         if endpoint is None:
             self._see_none()
@@ -86,17 +87,18 @@ class Follower:
             self._see_refusal(refused)
 
     def _follow(self, endpoint: Endpoint) -> None:
-        """Listen until the stream ends, as it does when the daemon begins to end."""
+        """Listen until the stream ends."""
         for kind, data in client.events(endpoint):
             if kind != "snapshot":
                 self._changed(self._state.apply(kind, data))
                 continue
-            self.endpoint, self._was_connected = endpoint, True
+            self.endpoint, self._is_ending = endpoint, False
             self._start_wanted.clear()
             self._launcher.give_up()
             self._state.set(has_page=client.has_page(endpoint))
             self._state.apply(kind, data)
             self._begin()
+        self._is_ending = True
         self._state.set(link=Link.ENDING, reason="")
 
     def _see_refusal(self, refused: client.Refused) -> None:
@@ -118,17 +120,17 @@ class Follower:
     def _see_none(self) -> None:
         """Nobody answers: say so, and start a daemon if that is wanted."""
         now = time.monotonic()
-        self._was_connected &= self._launcher.is_running
         if (why := self._launcher.ended(now=now)) is not None:
             self._state.set(reason=why)
+        self._is_ending &= self._launcher.is_running
         if (is_asked := self._start_wanted.is_set()) or self._launcher.again(now=now):
             self._start_wanted.clear()
             self._start(now=now, is_asked=is_asked)
         self._state.set(link=self._silent_link() if self._launcher.is_running else Link.ABSENT)
 
     def _silent_link(self) -> Link:
-        """What a daemon that is there but does not answer is about: one that was followed ends."""
-        return Link.ENDING if self._was_connected else Link.STARTING
+        """What one is about that is there but does not answer."""
+        return Link.ENDING if self._is_ending else Link.STARTING
 
     def _start(self, *, now: float, is_asked: bool) -> None:
         if is_asked and self._is_known:

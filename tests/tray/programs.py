@@ -19,7 +19,8 @@ def gate(folder: Path) -> tuple[dict[str, str], Path]:
     """(variables with which every daemon waits at its start until the file is there, the file)."""
     file, module = folder / "gate", folder / "held" / "sitecustomize.py"
     module.parent.mkdir()
-    wait = f"while not os.path.exists({str(file)!r}):\n        time.sleep(0.02)\n"
+    is_held = f"os.path.isdir({str(folder)!r}) and not os.path.exists({str(file)!r})"
+    wait = f"while {is_held}:\n        time.sleep(0.02)\n"
     module.write_text(f'import os, sys, time\nif "serve" in sys.orig_argv:\n    {wait}')
     paths = [str(module.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {"PYTHONPATH": os.pathsep.join(paths)}, file

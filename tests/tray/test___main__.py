@@ -191,7 +191,8 @@ def test_it_waits_quietly(calm: tuple[Home, Daemon]):
             after = process.cpu_times()
             return (after.user + after.system) - (before.user + before.system) < 0.15
 
-        until(rests, what="its start is over, and it costs nothing")
+        until(rests, what="its start is over")
+        assert rests(), "and it stays so"
         assert tray.unique_bytes() < 60e6
         menu.press("Quit tray")
         assert tray.wait() == 0

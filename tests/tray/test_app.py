@@ -81,7 +81,8 @@ def test_without_a_daemon_one_is_started_and_a_crashed_one_again(home: Home) -> 
 
         opened.unlink()
         daemon.send_signal(signal.SIGKILL)
-        menu.wait("janagent was ended by signal 9; it is started again")
+        words = "janagent was ended by signal 9; it is started again"
+        menu.until(lambda root: root.find("janagent is starting…") and root.find(words))
         opened.touch()
         menu.wait("janagent: no models yet")
         (second,) = home.daemons()

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,6 +58,7 @@ def in_home(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in home.own.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("JANAGENT_SPARE_WORKER", "false")
+    monkeypatch.setattr(client, "CONNECT_S", 60.0)
 
 
 class Following:
@@ -120,6 +122,20 @@ class Following:
         )
 
 
+def links_of(following: Following) -> list[Link]:
+    """What the tray is told from now on."""
+    seen: list[Link] = []
+    real = following.state.set
+
+    def told(**fields: Any) -> None:
+        if "link" in fields:
+            seen.append(fields["link"])
+        real(**fields)
+
+    following.state.set = told  # type: ignore[method-assign]
+    return seen
+
+
 def test_a_daemon_that_runs_is_followed(home: Home, served: Daemon):
     with Following(home) as following:
         following.until(Link.CONNECTED)
@@ -167,13 +183,33 @@ def test_a_manager_that_fails_is_told(home: Home):
 def test_a_daemon_that_is_ending_is_said_to_be(home: Home, served: Daemon, starter: Path):
     with Following(home) as following:
         following.until(Link.CONNECTED)
-        seen: list[Link] = []
-        real = following.state.set
-        following.state.set = lambda **fields: (seen.append(fields.get("link")), real(**fields))[1]  # type: ignore[method-assign]
+        seen = links_of(following)
         served.stop()
         following.until(Link.ABSENT)
         assert Link.ENDING in seen
         assert Link.STARTING not in seen
+
+
+def test_one_that_was_started_here_is_ending_too(home: Home):
+    with Following(home) as following:
+        following.until(Link.CONNECTED)
+        seen = links_of(following)
+        assert following.follower.endpoint is not None
+        client.call(following.follower.endpoint, "POST", "/v1/shutdown")
+        following.until(Link.ABSENT)
+        assert Link.ENDING in seen
+        assert Link.STARTING not in seen
+
+
+def test_one_that_is_killed_is_not_ending(home: Home):
+    with Following(home) as following:
+        following.until(Link.CONNECTED)
+        seen = links_of(following)
+        (daemon,) = home.daemons()
+        daemon.kill()
+        until(lambda: Link.STARTING in seen)
+        following.until(Link.CONNECTED)
+        assert Link.ENDING not in seen
 
 
 def test_one_that_a_person_started_is_not_started_again(home: Home, served: Daemon):
