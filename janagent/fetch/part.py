@@ -10,6 +10,7 @@ import hashlib
 import logging
 import os
 import stat
+import time
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -30,6 +31,8 @@ READ_BYTES = 1 << 20
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL})
 _STAND_INS = frozenset({Kind.LFS_POINTER, Kind.HTML, Kind.EMPTY})
 _FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+_PROBE_GRACE_S = 0.1
+"""Who only looks whether a file is locked (`turns`) holds it for an instant; for longer, who writes it."""
 
 
 class Digest(Protocol):
@@ -151,6 +154,18 @@ def taken_away(path: Path) -> FetchError:
     return FetchError(Code.DISK_ERROR, words)
 
 
+def _lock(fd: int) -> bool:
+    deadline = time.monotonic() + _PROBE_GRACE_S
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.005)
+
+
 def is_own(path: Path, inode: int | None) -> bool:
     """Whether the file at `path` is the one that a record calls its own."""
     try:
@@ -205,9 +220,7 @@ class Part:
             opened.callback(os.close, fd)
             if not stat.S_ISREG(os.fstat(fd).st_mode):
                 raise in_the_way(self.path, "not a file")
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not _lock(fd):
                 return False
             self._fd = fd
             if not self._is_there():  # it got its name, or was removed, before we had the lock

@@ -20,14 +20,14 @@ from janagent.folder.listing import parent
 
 
 def take_turn(
-    file: RemoteFile, part: Part, record: Record, decide: Callable[[], None] = lambda: None
+    file: RemoteFile, part: Part, record: Record, decide: Callable[[], None]
 ) -> tuple[bool, Path | None]:
-    """Open and lock `part`, and `decide` to go on, which puts that into `record`; whether it was done, and
-    where `file` is, or will be once it is our turn, at another place. Raises FetchError, and what `decide`
-    raises.
+    """Lock `part`, then `decide`, which notes in `record` that we go on. Returns whether we do, and where
+    `file` is, or will be, at another place, if anywhere. Raises FetchError, and what `decide` raises.
 
-    Of two who lock theirs in the same moment the one with the smaller key goes on; the other one, if it did
-    not see that before it had decided, sees it then: who locks later finds the decision in the record.
+    Two may lock theirs in the same moment. The smaller key goes on; the larger looks again once it has
+    decided, and gives way. Who locks only after that look finds the decision in the record, and gives way
+    itself. Should each give way to the other, both come again.
     """
     others = _elsewhere(file, record)
     if (other := _one_ahead(others, None)) is not None or not part.open():

@@ -43,8 +43,8 @@ def sent(hub: TestHub) -> list[int]:
 
 
 def all_end(hub: TestHub, before: list[int], *, within_s: float) -> float:
-    """No connection was used for longer since `before` was sent; when the last one was closed
-    (time.monotonic)."""
+    """Wait until all are closed: when the last one was (time.monotonic). None of them carried more, since
+    `before`, than `within_s` allow."""
     until(lambda: all(one.ended_at for one in transfers(hub)), within_s=60, what="all are closed")
     since = [now - then for now, then in itertools.zip_longest(sent(hub), before, fillvalue=0)]
     assert max(since) < within_s * BYTES_PER_S
