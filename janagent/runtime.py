@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 
 STOP_MARGIN_S = 10.0
 REMOTE_KNOWN_S = 2.0
+"""The daemon is ready so much later at most: a keyring may wait for its owner's password."""
 SHOWN_NAME_CHARACTERS = 200
 
 

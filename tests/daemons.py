@@ -53,7 +53,7 @@ class Daemon:
         self.folder = folder
         self.root = Path(settings.pop("root", folder / "root"))
         self.models = self.root / "models"
-        self.settings = settings
+        self.settings = {"rescan_s": 3600, **settings}  # what is dropped is found by events, or not at all
         self.url = ""
         self.lines: list[str] = []
         self.tls: ssl.SSLContext | None = None

@@ -343,10 +343,9 @@ def test_a_disk_that_is_unmounted_is_offline_and_is_all_there_again_once_mounted
 
 
 def test_kill_9_of_a_worker_is_made_good_by_the_next_request(daemon: Daemon) -> None:
-    folder = daemon.models / "victim"
+    folder, before = daemon.models / "victim", {p.pid for p in at_rest(daemon)}
     folder.mkdir()
     gguf_files.write_model(folder / "victim.gguf")
-    before = {p.pid for p in at_rest(daemon)}
     daemon.wait_state("victim", "running")
     (victim,) = [p for p in daemon.engines() if p.pid not in before]
     victim.kill()

@@ -252,13 +252,11 @@ def test_an_idle_model_is_unloaded_and_its_memory_given_back(tmp_path: Path, sta
         assert daemon.call("POST", "/v1/chat/completions", chat_body("smol"))[0] == 200
 
 
-def test_drop_to_listed_is_a_matter_of_moments(tmp_path: Path, starter: Path) -> None:
-    """No figure is asserted beyond "moments": tests/benchmarks measure it."""
-    with Daemon(tmp_path, hot_load="never") as daemon:
-        began = time.monotonic()
+def test_what_is_dropped_is_listed_by_its_events(tmp_path: Path, starter: Path) -> None:
+    """The folder is not looked at otherwise for an hour. tests/benchmarks measure how soon."""
+    with Daemon(tmp_path, hot_load="never", rescan_s=3600) as daemon:
         daemon.drop("smol", manifest(), gguf=starter)
         daemon.wait_state("smol", "downloaded", within_s=60)
-        assert time.monotonic() - began < 60
 
 
 class Talk:

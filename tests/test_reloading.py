@@ -39,7 +39,9 @@ class Configured(Daemon):
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Configured]:
-    with Configured(tmp_path_factory.mktemp("configured")) as daemon:
+    daemon = Configured(tmp_path_factory.mktemp("configured"))
+    del daemon.settings["rescan_s"]  # the environment goes before the file
+    with daemon:
         yield daemon
 
 

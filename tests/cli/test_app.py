@@ -35,7 +35,7 @@ def test_the_installed_script_is_the_same_program(environment: dict[str, str]):
 
 
 def test_the_command_line_starts_quickly(cli: Run):
-    """By its own work: what else the machine has to do is not counted."""
+    """By its own work: what else the machine has to do is not counted, nor would be a wait of ours."""
     taken = []
     for _ in range(5):
         before = os.times()
