@@ -42,8 +42,7 @@ from janagent.upstream import Engine
 log = logging.getLogger(__name__)
 
 STOP_MARGIN_S = 10.0
-REMOTE_KNOWN_S = 2.0
-"""The daemon is ready so much later at most: a keyring may wait for its owner's password."""
+REMOTE_KNOWN_S = 2.0  # the daemon is ready so much later at most: a keyring may wait for its owner
 SHOWN_NAME_CHARACTERS = 200
 
 
