@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 
 from janagent.aio import create_task
+from janagent.cli.service import PRIVATE
 from janagent.service import templates
 from tests.daemons import chat_body, stream_chat, text_of, until
 from tests.service.own_systemd import OwnMachine, OwnSystemd
@@ -242,6 +243,11 @@ def test_a_machine_serves_its_folder_as_a_user_of_its_own(starter: Path) -> None
     with OwnMachine() as machine:
         machine.do("sh", "-c", "mkdir /etc/janagent && echo 'port = 0' > /etc/janagent/janagent.toml")
         done = machine.janagent("service", "install", "--system")
+        if {*PRIVATE} & {
+            *Path(sys.executable).parents
+        }:  # a checkout below /tmp, which each service has of its own
+            assert (done.returncode, "closed to it" in done.stderr) == (1, True)
+            return
         assert done.returncode == 0, done.stderr + machine.log
         pid = machine.show(UNIT, "MainPID")
         assert machine.do("stat", "--format=%U", f"/proc/{pid}") == "janagent"
