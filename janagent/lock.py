@@ -5,16 +5,14 @@ The lock is `flock(2)` on a file in the user's state folder (`paths.lock_file`);
 kernel drops the lock when the daemon dies, however it dies. Knows nothing of what the daemon does.
 """
 
-import fcntl
 import json
 import os
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from janagent import __version__, paths
+from janagent import __version__, flock, paths
 
 _PROBE_GRACE_S = 0.5
 """A reader holds a shared lock for an instant; a start that meets it tries again for so long."""
@@ -54,7 +52,8 @@ class DaemonLock:
         paths.make_private(path.parent)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            _lock(descriptor, self._root)
+            if not flock.take(descriptor, within_s=_PROBE_GRACE_S):
+                raise RootHeld(_read(descriptor), self._root)
             self._file = descriptor
             self.publish("")
         except BaseException:
@@ -80,18 +79,6 @@ class DaemonLock:
             self._file = None
 
 
-def _lock(descriptor: int, root: Path) -> None:
-    deadline = time.monotonic() + _PROBE_GRACE_S
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise RootHeld(_read(descriptor), root) from None
-            time.sleep(0.02)
-
-
 def find_holder(root: Path) -> Holder | None:
     """The daemon that holds `root` now, None when nobody does. Never raises for an absent or broken file."""
     try:
@@ -99,14 +86,9 @@ def find_holder(root: Path) -> Holder | None:
     except OSError:
         return None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return _read(descriptor)
-    except OSError:
-        return None
+        return _read(descriptor) if flock.is_taken(descriptor) else None
     finally:
         os.close(descriptor)
-    return None
 
 
 def find_daemon(root: Path) -> str | None:

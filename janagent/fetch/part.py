@@ -5,18 +5,17 @@ Everything here blocks and runs in threads. Knows nothing of servers. Neighbours
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import logging
 import os
 import stat
-import time
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
+from janagent import flock
 from janagent.fetch.disk import disk_faults
 from janagent.fetch.faults import Code, FetchError
 from janagent.fetch.place import Place
@@ -154,18 +153,6 @@ def taken_away(path: Path) -> FetchError:
     return FetchError(Code.DISK_ERROR, words)
 
 
-def _lock(fd: int) -> bool:
-    deadline = time.monotonic() + _PROBE_GRACE_S
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.005)
-
-
 def is_own(path: Path, inode: int | None) -> bool:
     """Whether the file at `path` is the one that a record calls its own."""
     try:
@@ -220,7 +207,7 @@ class Part:
             opened.callback(os.close, fd)
             if not stat.S_ISREG(os.fstat(fd).st_mode):
                 raise in_the_way(self.path, "not a file")
-            if not _lock(fd):
+            if not flock.take(fd, within_s=_PROBE_GRACE_S):
                 return False
             self._fd = fd
             if not self._is_there():  # it got its name, or was removed, before we had the lock

@@ -6,12 +6,12 @@ nobody waits for ever: the one ahead ends, fails, is stopped or dies, and each o
 Everything here blocks. Neighbours: `download` asks, `record` reads what others note, `cache` links.
 """
 
-import fcntl
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from janagent import flock
 from janagent.fetch.cache import LEAST_BYTES
 from janagent.fetch.part import Part
 from janagent.fetch.plan import RemoteFile
@@ -84,11 +84,6 @@ def _locked_inode(path: Path) -> int | None:
     except OSError:
         return None
     try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return os.fstat(fd).st_ino
-    except OSError:
-        pass
+        return os.fstat(fd).st_ino if flock.is_taken(fd) else None
     finally:
         os.close(fd)
-    return None

@@ -180,25 +180,25 @@ def test_a_manager_that_fails_is_told(home: Home):
         following.until(Link.ABSENT, "janagent cannot be started: systemctl is not there")
 
 
-def test_a_daemon_that_is_ending_is_said_to_be(home: Home, served: Daemon, starter: Path):
+def assert_said_to_be_ending(following: Following, end: Callable[[], object]) -> None:
+    following.until(Link.CONNECTED)
+    seen = links_of(following)
+    end()
+    following.until(Link.ABSENT)
+    assert Link.ENDING in seen
+    assert Link.STARTING not in seen
+
+
+def test_a_daemon_that_is_ending_is_said_to_be(home: Home, served: Daemon):
     with Following(home) as following:
-        following.until(Link.CONNECTED)
-        seen = links_of(following)
-        served.stop()
-        following.until(Link.ABSENT)
-        assert Link.ENDING in seen
-        assert Link.STARTING not in seen
+        assert_said_to_be_ending(following, served.stop)
 
 
 def test_one_that_was_started_here_is_ending_too(home: Home):
     with Following(home) as following:
-        following.until(Link.CONNECTED)
-        seen = links_of(following)
-        assert following.follower.endpoint is not None
-        client.call(following.follower.endpoint, "POST", "/v1/shutdown")
-        following.until(Link.ABSENT)
-        assert Link.ENDING in seen
-        assert Link.STARTING not in seen
+        assert_said_to_be_ending(
+            following, lambda: client.call(following.follower.endpoint, "POST", "/v1/shutdown")
+        )
 
 
 def test_one_that_is_killed_is_not_ending(home: Home):
